@@ -1,0 +1,1 @@
+"""PostgreSQL: tables, row level security, repositories, units of work."""

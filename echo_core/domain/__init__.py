@@ -1,0 +1,1 @@
+"""Entities and their legal state changes: pure Python, no input or output."""

@@ -1,0 +1,1 @@
+"""Where requests come in: HTTP, the worker, the command line."""

@@ -1,0 +1,326 @@
+"""Transcoding: from one source file to what a browser can play.
+
+The contract, numbered so that the conformance kit (``echo_core.testing.TranscoderTests``) can cite it:
+
+T1.  Every path in a request is absolute and local. Inputs are never written to; outputs go below ``out_dir``, which
+     exists, is empty and belongs to the call.
+T2.  Input bytes are hostile. A file that is not readable media raises ``InvalidRequestError`` with a code that starts
+     with ``media_`` and a sentence that says what to do; it never opens anything but the given path (no playlist,
+     script or URL inside the file is followed) and never takes more than its limits.
+T3.  Cancelling the awaiting task ends every process of the call (the whole process group) before the
+     ``CancelledError`` leaves the method; the same holds when this process is killed.
+T4.  ``on_progress`` gets the done fraction, 0.0 to 1.0, non-decreasing, at most 10 times a second.
+T5.  A rendition is one fragmented MP4 (CMAF): ``init_length_bytes`` bytes of initialisation, then segments that tile
+     the rest of the file without gap or overlap; each starts with a keyframe.
+T6.  All video renditions of one call, and of two calls with the same ``align_to_s`` and ``segment_s``, have segment
+     boundaries at the same times (within one frame), so that a player can switch between them.
+T7.  Audio is a rendition of its own (``kind="audio"``), shared by all video renditions. A source without sound has
+     none, a source without picture has only that.
+T8.  ``plan_ladder`` is pure. It never upscales and never gives an odd size; sizes are as displayed (rotation and
+     sample aspect ratio applied).
+T9.  ``package`` never encodes video. If the source cannot be played by copying its bytes, it returns no renditions
+     and a reason; that is not an error.
+T10. Metadata of the source (GPS, device) does not reach any output.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from echo_core.plugin_api.errors import NotSupportedError
+from echo_core.plugin_api.json import JsonValue
+
+ProgressCallback = Callable[[float], None]
+
+
+def ignore_progress(fraction: float) -> None:
+    """The default progress callback."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoStream:
+    """The picture of a source. ``width``/``height`` as displayed; ``rotation_deg`` is what the container asks for."""
+
+    codec: str
+    width: int
+    height: int
+    fps: float
+    profile: str = ""
+    level: int = 0
+    pixel_format: str = ""
+    bitrate_bps: int | None = None
+    rotation_deg: int = 0
+    sample_aspect_ratio: float = 1.0
+    transfer: str = ""
+    """Colour transfer as ffmpeg names it; ``smpte2084`` (PQ) and ``arib-std-b67`` (HLG) are HDR."""
+    interlaced: bool = False
+    variable_fps: bool = False
+    start_s: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioStream:
+    """One sound track of a source."""
+
+    codec: str
+    channels: int
+    sample_rate_hz: int
+    profile: str = ""
+    bitrate_bps: int | None = None
+    language: str = ""
+    start_s: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class MediaInfo:
+    """What ``inspect`` found. At least one of ``video`` and ``audio`` is there."""
+
+    container: str
+    duration_s: float
+    size_bytes: int
+    bitrate_bps: int | None = None
+    video: VideoStream | None = None
+    audio: tuple[AudioStream, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """One media segment: ``length_bytes`` at ``offset_bytes`` of its rendition's file, ``duration_s`` long."""
+
+    duration_s: float
+    offset_bytes: int
+    length_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rendition:
+    """One playable stream (T5). ``codecs`` is its RFC 6381 string; bitrates are measured over segments.
+
+    ``name`` is unique within a video and safe in a URL: ``source``, ``1080p``, ``audio``.
+    """
+
+    name: str
+    kind: Literal["video", "audio"]
+    path: Path
+    codecs: str
+    duration_s: float
+    init_length_bytes: int
+    segments: tuple[Segment, ...]
+    peak_bitrate_bps: int
+    average_bitrate_bps: int
+    width: int = 0
+    height: int = 0
+    fps: float = 0.0
+    channels: int = 0
+    copied: bool = False
+    """The picture (or sound) is the source's own, not encoded again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rung:
+    """One step of the ladder to encode: a video rendition of this name, even size and bitrate ceiling."""
+
+    name: str
+    width: int
+    height: int
+    fps: float
+    max_bitrate_bps: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectRequest:
+    """Read a file's facts, within limits: seconds, pixels of a frame, streams."""
+
+    path: Path
+    max_duration_s: float = 6 * 3600
+    max_pixels: int = 8192 * 4320
+    max_streams: int = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackageRequest:
+    """Make the source playable by copying its bytes (T9)."""
+
+    path: Path
+    media: MediaInfo
+    out_dir: Path
+    segment_s: float = 4.0
+    on_progress: ProgressCallback = ignore_progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackageResult:
+    """Renditions made by copying; none and a ``reason`` where that is impossible.
+
+    ``boundaries_s`` are the start times of the video segments: give them to ``LadderRequest.align_to_s``.
+    """
+
+    renditions: tuple[Rendition, ...] = ()
+    boundaries_s: tuple[float, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanLadder:
+    """Ask which rungs suit a source. ``packaged``: the source itself is already a rendition.
+
+    ``short_sides`` are the wanted heights of landscape pictures (the short side of any), highest first.
+    """
+
+    media: MediaInfo
+    packaged: bool = False
+    short_sides: tuple[int, ...] = (1080, 720, 480, 360, 240)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LadderRequest:
+    """Encode rungs in one decode. ``with_audio``: also make the sound rendition.
+
+    ``align_to_s``: start times of segments to keep to (T6); empty: every ``segment_s``.
+    """
+
+    path: Path
+    media: MediaInfo
+    out_dir: Path
+    rungs: tuple[Rung, ...]
+    with_audio: bool = True
+    segment_s: float = 4.0
+    align_to_s: tuple[float, ...] = ()
+    on_progress: ProgressCallback = ignore_progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class LadderResult:
+    """The encoded renditions, in the order of the rungs, sound last. ``warnings``: sentences about damaged input."""
+
+    renditions: tuple[Rendition, ...]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PosterRequest:
+    """Make one still picture, at ``at_s`` seconds (None: a telling one near the start), at most ``max_width`` wide."""
+
+    path: Path
+    media: MediaInfo
+    out_dir: Path
+    at_s: float | None = None
+    max_width: int = 1280
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """One image file."""
+
+    path: Path
+    content_type: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoryboardRequest:
+    """Make the small pictures that a player shows over its seek bar, one every ``interval_s`` (None: chosen)."""
+
+    path: Path
+    media: MediaInfo
+    out_dir: Path
+    interval_s: float | None = None
+    tile_width: int = 160
+    columns: int = 5
+    rows: int = 5
+    on_progress: ProgressCallback = ignore_progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoryboardTile:
+    """Where the picture for ``[start_s, end_s)`` lies: sheet index and pixel box."""
+
+    start_s: float
+    end_s: float
+    sheet: int
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Storyboard:
+    """Sheets of tiles; ``tiles`` cover the duration without gap, in order."""
+
+    sheets: tuple[Picture, ...]
+    tiles: tuple[StoryboardTile, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractAudioRequest:
+    """Extract the sound as 16 kHz mono WAV, for speech recognition."""
+
+    path: Path
+    media: MediaInfo
+    out_dir: Path
+    on_progress: ProgressCallback = ignore_progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractedAudio:
+    """A sound file."""
+
+    path: Path
+    content_type: str
+    duration_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranscoderHealth:
+    """What ``check`` found: versions and capabilities by name, for ``doctor`` and the plugin list."""
+
+    facts: Mapping[str, JsonValue] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+class Transcoder(ABC):
+    """Makes renditions and pictures from a source file; the rules are at the top of this module."""
+
+    supports_package: ClassVar[bool] = False
+    supports_poster: ClassVar[bool] = False
+    supports_storyboard: ClassVar[bool] = False
+    supports_extract_audio: ClassVar[bool] = False
+
+    @abstractmethod
+    async def inspect(self, request: InspectRequest) -> MediaInfo:
+        """Read the facts of a file (T2)."""
+
+    @abstractmethod
+    def plan_ladder(self, request: PlanLadder) -> tuple[Rung, ...]:
+        """The rungs to encode, highest first; empty when nothing needs encoding (T8)."""
+
+    @abstractmethod
+    async def encode_ladder(self, request: LadderRequest) -> LadderResult:
+        """Encode all rungs in one decode (T3 to T7)."""
+
+    @abstractmethod
+    async def check(self) -> TranscoderHealth:
+        """Versions and capabilities; raises ``UnavailableError`` with a remedy if it cannot work."""
+
+    async def package(self, request: PackageRequest) -> PackageResult:
+        """Copy the source into playable form (T9)."""
+        raise NotSupportedError("This transcoder cannot package without encoding.")
+
+    async def poster(self, request: PosterRequest) -> Picture:
+        """One still picture."""
+        raise NotSupportedError("This transcoder cannot make posters.")
+
+    async def storyboard(self, request: StoryboardRequest) -> Storyboard:
+        """The pictures of the seek bar."""
+        raise NotSupportedError("This transcoder cannot make storyboards.")
+
+    async def extract_audio(self, request: ExtractAudioRequest) -> ExtractedAudio:
+        """The sound, for speech recognition."""
+        raise NotSupportedError("This transcoder cannot extract audio.")

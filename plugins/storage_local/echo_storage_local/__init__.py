@@ -1,0 +1,1 @@
+"""Videos on local disk, for Echo."""

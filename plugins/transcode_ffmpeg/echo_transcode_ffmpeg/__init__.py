@@ -1,0 +1,1 @@
+"""Transcoding with ffmpeg, for Echo."""
