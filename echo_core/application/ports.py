@@ -1,0 +1,339 @@
+"""What the application needs from the outside, as protocols; adapters stand behind them.
+
+A unit of work is one short transaction: enter, read and change, leave. A clean exit commits; an exception rolls back.
+After the commit, and only then, its events go to the bus and its doorbells ring; neither can fail the caller. No
+storage, transcoder or other provider is called inside one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol
+from uuid import UUID
+
+from echo_core.domain.artefacts import Artefact
+from echo_core.domain.ids import JobId, StepId, UserId, VideoId
+from echo_core.domain.jobs import Job, JobKind
+from echo_core.domain.uploads import Upload
+from echo_core.domain.users import User
+from echo_core.domain.videos import Video, VideoPage, VideoStatus
+from echo_core.plugin_api.events import Event
+from echo_core.plugin_api.json import JsonObject
+from echo_core.plugin_api.steps import Resource
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewEvent:
+    """A state change to be written; the repository gives it the next number of its owner."""
+
+    type: str
+    owner_id: UserId
+    video_id: VideoId
+    job_id: JobId | None = None
+    step: str | None = None
+    state: str | None = None
+    facts: JsonObject = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """How far a running job is. Never stored; the newest replaces all before it."""
+
+    owner_id: UserId
+    video_id: VideoId
+    job_id: JobId
+    step: str
+    step_percent: float
+    percent: float
+    eta_s: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VideoQuery:
+    """Which videos to list, newest first. ``text`` matches title and file name; ``before`` is exclusive."""
+
+    limit: int
+    before: VideoId | None = None
+    status: VideoStatus | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claim:
+    """A step that was claimed, with its job as it is after the claim."""
+
+    job: Job
+    step_id: StepId
+    lease_token: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Heartbeat:
+    """The state of one lease: renewed or lost; ``cancel_requested`` asks the run to stop."""
+
+    step_id: StepId
+    owned: bool
+    cancel_requested: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LeaseRef:
+    """One running step of this worker; ``progress`` is its done fraction."""
+
+    step_id: StepId
+    lease_token: int
+    progress: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QueueStatistics:
+    """One resource class: how many steps wait, for how long the oldest has, how many run."""
+
+    resource: Resource
+    queued: int
+    oldest_age_s: float
+    running: int
+
+
+class VideoRepository(Protocol):
+    """Videos of the caller; in a worker's unit of work, of everybody. Tombstoned videos are found only with
+    ``deleted=True``."""
+
+    async def add(self, video: Video) -> None:
+        """Store a new video."""
+
+    async def get(self, video_id: VideoId, *, for_update: bool = False, deleted: bool = False) -> Video:
+        """Raises ``UnknownEntityError``."""
+
+    async def save(self, video: Video) -> None:
+        """Store what changed. ``updated_at`` becomes the database's now. Raises ``UnknownEntityError``."""
+
+    async def remove(self, video_id: VideoId) -> None:
+        """Delete the row and everything that hangs on it."""
+
+    async def list_page(self, query: VideoQuery) -> VideoPage:
+        """One page, newest first, tombstones left out. Fast: no ORM."""
+
+
+class UploadRepository(Protocol):
+    """Uploads, one for each video."""
+
+    async def add(self, upload: Upload) -> None:
+        """Store a new upload."""
+
+    async def get(self, video_id: VideoId, *, for_update: bool = False) -> Upload:
+        """Raises ``UnknownEntityError``."""
+
+    async def save(self, upload: Upload) -> None:
+        """Store what changed."""
+
+    async def list_expired(self, limit: int) -> Sequence[Upload]:
+        """Open uploads past their expiry by the database's clock (worker only)."""
+
+
+class JobRepository(Protocol):
+    """Jobs with their steps. Whoever changes one locks its row first; ``now`` is the database's clock."""
+
+    async def now(self) -> datetime:
+        """``clock_timestamp()``: aware, UTC."""
+
+    async def add(self, job: Job) -> None:
+        """Store a new job. Raises ``ConflictError`` if the video has one of that kind."""
+
+    async def get(self, job_id: JobId, *, for_update: bool = False) -> Job:
+        """Raises ``UnknownEntityError``."""
+
+    async def find_for_video(self, video_id: VideoId, kind: JobKind, *, for_update: bool = False) -> Job | None:
+        """The video's job of that kind."""
+
+    async def get_of_step(self, step_id: StepId, *, for_update: bool = False) -> Job:
+        """The job that a step belongs to. Raises ``UnknownEntityError``."""
+
+    async def save(self, before: Job, after: Job) -> None:
+        """Store the difference. Steps are written under the lease token of ``before``: raises ``LeaseLostError`` if a
+        row has another by now."""
+
+    async def list_unfinished(self, limit: int) -> Sequence[Job]:
+        """The caller's processing jobs that go on, newest first."""
+
+    async def queue_position(self, step_id: StepId) -> int | None:
+        """How many queued steps of the same class stand before this one, everybody's counted; None: not queued."""
+
+    # Worker only:
+
+    async def claim_candidate(self, resource: Resource) -> tuple[Job, StepId] | None:
+        """Lock (``FOR UPDATE SKIP LOCKED``) the next queued step whose time has come, and its job.
+
+        Order: owners with fewer running steps of this class first, then by ``run_at``.
+        """
+
+    async def has_ready(self, resource: Resource) -> bool:
+        """Whether any queued step's time has come, locked or not."""
+
+    async def renew(self, leases: Sequence[LeaseRef], *, lease_s: float, extend: bool) -> Sequence[Heartbeat]:
+        """Store progress, tell what became of leases and, with ``extend``, renew them from the database's now."""
+
+    async def list_expired(self, limit: int) -> Sequence[tuple[Job, StepId]]:
+        """Running steps whose lease has run out, locked (``SKIP LOCKED``) with their jobs."""
+
+    async def list_unrung(self, older_than: timedelta, limit: int) -> Sequence[tuple[StepId, Resource]]:
+        """Queued steps whose time has come and whose doorbell was never rung or not for ``older_than``; marks them as
+        rung now."""
+
+    async def learned_rates(self) -> Mapping[str, float]:
+        """Seconds of work per second of media by step name, over recent successes."""
+
+    async def try_lock_reconciler(self) -> bool:
+        """Take the transaction-scoped advisory lock of the reconciler; False: another worker has it."""
+
+
+class ArtefactRepository(Protocol):
+    """Artefacts of videos."""
+
+    async def list_for_video(self, video_id: VideoId, *, segments: bool = False) -> Sequence[Artefact]:
+        """All, ordered by kind and name; segment tables only on request (they are long)."""
+
+    async def find(self, video_id: VideoId, kind: str, name: str) -> Artefact | None:
+        """One, with its segments."""
+
+    async def put(self, artefacts: Sequence[Artefact]) -> Sequence[str]:
+        """Store; those of the same (video, kind, name) are replaced. Returns the storage keys that were replaced."""
+
+    async def remove_of_step(self, video_id: VideoId, step: str, *, except_token: int) -> Sequence[str]:
+        """Remove rows that other runs of the step left; returns their storage keys."""
+
+    async def has_rendition(self, video_id: VideoId) -> bool:
+        """Whether a video rendition (or, without any picture, a sound rendition) exists."""
+
+
+class EventRepository(Protocol):
+    """Committed state changes, numbered without gaps for each owner."""
+
+    async def add(self, events: Sequence[NewEvent]) -> Sequence[Event]:
+        """Write them, numbered in this order. Call last in a unit of work: it serialises all writers of one owner."""
+
+    async def list_after(self, owner_id: UserId, sequence: int, limit: int) -> Sequence[Event]:
+        """Those with a greater number, in order."""
+
+    async def bounds(self, owner_id: UserId) -> tuple[int, int]:
+        """(oldest number still held, newest number); ``(1, 0)`` when there was never any."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredResponse:
+    """The answer that an idempotency key stands for. ``status`` 0: the first request has not ended yet."""
+
+    request_hash: str
+    status: int = 0
+    body: bytes = b""
+    content_type: str = ""
+    location: str = ""
+
+
+class IdempotencyRepository(Protocol):
+    """Answers by (caller, key), for a day."""
+
+    async def reserve(self, key: str, request_hash: str) -> StoredResponse | None:
+        """None: the key is the caller's now. Otherwise what the key stands for. A reservation older than a minute
+        without an answer is taken over (its process died)."""
+
+    async def complete(self, key: str, response: StoredResponse) -> None:
+        """Keep the answer."""
+
+    async def release(self, key: str) -> None:
+        """Forget the reservation: the request failed and may be sent again."""
+
+
+class LocalUserRepository(Protocol):
+    """Users of the embedded identity."""
+
+    async def get_or_add(self, email: str) -> User:
+        """The user with that (lower-cased) address, created at need (worker's role only)."""
+
+
+class UnitOfWork(Protocol):
+    """The repositories of one transaction."""
+
+    @property
+    def videos(self) -> VideoRepository:
+        """Videos."""
+
+    @property
+    def uploads(self) -> UploadRepository:
+        """Uploads."""
+
+    @property
+    def jobs(self) -> JobRepository:
+        """Jobs and steps."""
+
+    @property
+    def artefacts(self) -> ArtefactRepository:
+        """Artefacts."""
+
+    @property
+    def events(self) -> EventRepository:
+        """Events."""
+
+    @property
+    def idempotency(self) -> IdempotencyRepository:
+        """Answers by idempotency key."""
+
+    @property
+    def local_users(self) -> LocalUserRepository:
+        """Users of the embedded identity."""
+
+    def ring(self, step_id: StepId, resource: Resource) -> None:
+        """Ring this step's doorbell after the commit."""
+
+
+class UserUnitsOfWork(Protocol):
+    """Opens units of work in a caller's name: row level security shows and takes only that caller's rows."""
+
+    def for_user(self, user: User) -> AbstractAsyncContextManager[UnitOfWork]:
+        """One transaction."""
+
+    async def event_heads(self, owner_ids: Sequence[UserId]) -> Mapping[UserId, int]:
+        """The newest event number of each of these owners (numbers only; nothing else of theirs)."""
+
+    async def queue_statistics(self) -> Sequence[QueueStatistics]:
+        """Counts by resource class, over everybody."""
+
+
+class WorkerUnitsOfWork(Protocol):
+    """Opens units of work of the service role, which sees every row. Only workers and operators have it."""
+
+    def for_worker(self) -> AbstractAsyncContextManager[UnitOfWork]:
+        """One transaction."""
+
+
+class Doorbell(Protocol):
+    """Tells workers that a step is ready. A hint: losing it delays a step by seconds, never loses it."""
+
+    async def ring(self, rings: Sequence[tuple[StepId, Resource]]) -> None:
+        """Raises ``UnavailableError`` if nobody can be told."""
+
+
+class EventBus(Protocol):
+    """Carries committed events and progress to every API process. A hint as well: the rows are the truth."""
+
+    async def publish_events(self, events: Sequence[Event]) -> None:
+        """Raises ``UnavailableError``."""
+
+    async def publish_progress(self, progress: Progress) -> None:
+        """Raises ``UnavailableError``."""
+
+
+class Tokens(Protocol):
+    """Checks bearer tokens and mints and checks playback tokens."""
+
+    async def verify(self, token: str) -> User:
+        """Raises ``AuthError`` (codes ``token_expired``, ``token_invalid``)."""
+
+    def mint_playback(self, owner_id: UUID, video_id: UUID) -> str:
+        """A token that plays one video for a limited time, for URLs that players open without headers."""
+
+    def verify_playback(self, token: str, video_id: UUID) -> UserId:
+        """The owner in whose name the video is read. Raises ``AuthError`` (``token_expired``, ``token_invalid``)."""

@@ -1,0 +1,58 @@
+"""What use cases work with: the opened ports and the limits of this instance. Bootstrap fills them in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from echo_core.application.pipeline import Pipeline
+from echo_core.application.ports import Tokens, UserUnitsOfWork
+from echo_core.plugin_api.context import Clock
+from echo_core.plugin_api.json import JsonObject
+from echo_core.plugin_api.storage import StorageBackend
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """Limits and lifetimes, from the configuration (the key that sets each is in the comment)."""
+
+    public_url: str
+    max_upload_bytes: int  # upload.max_size_bytes
+    upload_expires_in_s: int  # upload.expires_in_s
+    url_expires_in_s: int  # storage.url_expires_in_s
+    max_body_bytes: int  # http.max_body_bytes
+    cors_origins: tuple[str, ...] = ()  # http.cors_origins
+    ws_auth_timeout_s: float = 5.0  # realtime.auth_timeout_s
+    ws_ticket_expires_in_s: int = 30  # realtime.ticket_expires_in_s
+    ws_max_queue: int = 256  # realtime.max_queue
+    ws_max_connections_per_user: int = 20  # realtime.max_connections_per_user
+    ws_poll_s: float = 5.0  # realtime.poll_s
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PluginReport:
+    """One plugin as ``GET /api/v1/plugins`` and ``echoctl plugins`` show it; never a secret."""
+
+    name: str
+    version: str
+    status: str
+    """``loaded``, ``disabled`` or ``failed``."""
+    reason: str = ""
+    provides: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Spec names by kind: ``storage``, ``transcoder``, ``step``, ``event_handler``, ``routes``, ``commands``."""
+    capabilities: JsonObject = field(default_factory=dict)
+    selected: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ApiServices:
+    """Everything that the API's use cases need."""
+
+    units_of_work: UserUnitsOfWork
+    storage: StorageBackend
+    storage_name: str
+    tokens: Tokens
+    pipeline: Pipeline
+    limits: Limits
+    clock: Clock
+    plugins: tuple[PluginReport, ...] = ()

@@ -1,0 +1,42 @@
+"""Artefacts: what steps made and storage keeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from echo_core.domain.ids import ArtefactId, UserId, VideoId
+from echo_core.plugin_api.json import JsonObject
+from echo_core.plugin_api.transcoder import Segment
+
+RENDITION_KIND = "rendition"
+POSTER_KIND = "poster"
+STORYBOARD_KIND = "storyboard"
+STORYBOARD_SHEET_KIND = "storyboard_sheet"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Artefact:
+    """One stored object of a video, unique by (video, kind, name).
+
+    ``lease_token`` is that of the run that made it; ``producer`` is ``plugin version`` of what made it. ``facts`` of a
+    rendition: type (``video`` | ``audio``), codecs, width, height, fps, peak and average bitrate, duration.
+    """
+
+    id: ArtefactId
+    video_id: VideoId
+    owner_id: UserId
+    step: str
+    lease_token: int
+    kind: str
+    name: str
+    storage_key: str
+    content_type: str
+    size_bytes: int
+    checksum: str
+    generation: str
+    producer: str
+    created_at: datetime
+    facts: JsonObject = field(default_factory=dict)
+    init_length_bytes: int = 0
+    segments: tuple[Segment, ...] = ()

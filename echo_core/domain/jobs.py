@@ -1,0 +1,403 @@
+"""Jobs and their steps: what may follow what, decided here alone and without any input or output.
+
+A ``Job`` is the aggregate: every change of a step goes through a method that returns the new job, so that the states
+of steps, job and video can never disagree. Times are passed in (the database's clock).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from echo_core.domain.errors import IllegalChangeError, LeaseLostError, UnknownEntityError
+from echo_core.domain.ids import JobId, StepId, UserId, VideoId
+from echo_core.plugin_api.json import JsonObject
+from echo_core.plugin_api.steps import Resource
+
+SOURCE = "source"
+"""The product that exists from the start: the uploaded object."""
+
+
+class StepState(StrEnum):
+    """Where a step stands. ``pending`` waits for its inputs, ``queued`` for a worker."""
+
+    PENDING = "pending"
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
+
+    @property
+    def finished(self) -> bool:
+        """Nothing more happens by itself."""
+        return self in _FINISHED
+
+
+_FINISHED = frozenset({StepState.SUCCEEDED, StepState.FAILED, StepState.SKIPPED, StepState.CANCELLED})
+
+
+class JobKind(StrEnum):
+    """``process`` makes a video watchable; ``purge`` removes everything of a deleted one."""
+
+    PROCESS = "process"
+    PURGE = "purge"
+
+
+class JobState(StrEnum):
+    """Derived from the steps."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def finished(self) -> bool:
+        """Nothing more happens by itself."""
+        return self in {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepError:
+    """Why a step failed: a stable code, a sentence for the owner, what to do, and the end of the tool's own log."""
+
+    code: str
+    message: str
+    remedy: str = ""
+    log_tail: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """One step of a job. ``lease_token`` grows with every claim and fences every write of a run."""
+
+    id: StepId
+    name: str
+    position: int
+    consumes: tuple[str, ...]
+    produces: tuple[str, ...]
+    after: tuple[str, ...]
+    resource: Resource
+    optional: bool
+    max_attempts: int
+    first_delay_s: float
+    max_delay_s: float
+    timeout_s: float
+    timeout_per_media_s: float
+    weight: float
+    plugin: str = ""
+    state: StepState = StepState.PENDING
+    attempt: int = 0
+    lease_token: int = 0
+    lease_expires_at: datetime | None = None
+    worker: str = ""
+    run_at: datetime | None = None
+    """Not before this moment (backoff); None: at once."""
+    cancel_requested: bool = False
+    progress: float = 0.0
+    expected_s: float = 0.0
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    error: StepError | None = None
+    output: JsonObject = field(default_factory=dict)
+    skipped_reason: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """A job with all its steps, in order of position."""
+
+    id: JobId
+    video_id: VideoId
+    owner_id: UserId
+    kind: JobKind
+    state: JobState
+    created_at: datetime
+    steps: tuple[Step, ...]
+    correlation_id: str = ""
+    cancel_requested: bool = False
+    finished_at: datetime | None = None
+
+    # --- looking -----------------------------------------------------------------------------------------------
+
+    def step(self, step_id: StepId) -> Step:
+        """The step of that id. Raises ``UnknownEntityError``."""
+        for step in self.steps:
+            if step.id == step_id:
+                return step
+        raise UnknownEntityError("There is no such step in this job.")
+
+    def step_named(self, name: str) -> Step:
+        """The step of that name. Raises ``UnknownEntityError`` that lists the names there are."""
+        for step in self.steps:
+            if step.name == name:
+                return step
+        names = ", ".join(step.name for step in self.steps)
+        raise UnknownEntityError(f"This job has no step {name!r}.", code="unknown_step", remedy=f"Steps: {names}.")
+
+    @property
+    def products(self) -> Mapping[str, JsonObject]:
+        """Outputs of succeeded steps by product name."""
+        return {p: s.output for s in self.steps if s.state is StepState.SUCCEEDED for p in s.produces}
+
+    @property
+    def first_error(self) -> StepError | None:
+        """The error that made the job fail: of the first required step that failed."""
+        return next((s.error for s in self.steps if s.state is StepState.FAILED and not s.optional), None)
+
+    # --- changes -----------------------------------------------------------------------------------------------
+
+    def started(self, now: datetime) -> Job:
+        """The job as it is when first stored: steps without missing inputs are queued."""
+        return self._advanced(now)
+
+    def claimed(self, step_id: StepId, *, worker: str, now: datetime, lease_s: float) -> Job:
+        """A worker takes a queued step. Raises ``IllegalChangeError`` if it is not queued any more."""
+        step = self.step(step_id)
+        if step.state is not StepState.QUEUED:
+            raise IllegalChangeError(f"Step {step.name} is {step.state}, not queued.")
+        return self._with(
+            now,
+            replace(
+                step,
+                state=StepState.RUNNING,
+                attempt=step.attempt + 1,
+                lease_token=step.lease_token + 1,
+                lease_expires_at=now + timedelta(seconds=lease_s),
+                worker=worker,
+                run_at=None,
+                started_at=now,
+                finished_at=None,
+                progress=0.0,
+                error=None,
+            ),
+        )
+
+    def succeeded(
+        self, step_id: StepId, lease_token: int, *, now: datetime, output: JsonObject, warnings: Sequence[str] = ()
+    ) -> Job:
+        """The run is done. Raises ``LeaseLostError`` if it is not the owner any more."""
+        step = self._owned(step_id, lease_token)
+        return self._with(
+            now,
+            _ended(step, StepState.SUCCEEDED, now, output=output, warnings=tuple(warnings), progress=1.0),
+        )
+
+    def skipped(self, step_id: StepId, lease_token: int, *, now: datetime, reason: str) -> Job:
+        """The run found nothing to do. Raises ``LeaseLostError``."""
+        step = self._owned(step_id, lease_token)
+        return self._with(now, _ended(step, StepState.SKIPPED, now, skipped_reason=reason))
+
+    def failed(
+        self, step_id: StepId, lease_token: int, *, now: datetime, error: StepError, retry_in_s: float | None
+    ) -> Job:
+        """The run failed; with ``retry_in_s`` and attempts left it is queued again. Raises ``LeaseLostError``."""
+        step = self._owned(step_id, lease_token)
+        return self._with(now, self._failed(step, now, error, retry_in_s))
+
+    def released(self, step_id: StepId, lease_token: int, *, now: datetime) -> Job:
+        """The worker shuts down: the step is queued again and the attempt not counted. Raises ``LeaseLostError``."""
+        step = self._owned(step_id, lease_token)
+        if step.cancel_requested:
+            return self._with(now, _ended(step, StepState.CANCELLED, now))
+        return self._with(now, _requeued(step, now, attempt=step.attempt - 1))
+
+    def cancelled(self, step_id: StepId, lease_token: int, *, now: datetime) -> Job:
+        """The run obeyed a cancel. Raises ``LeaseLostError``."""
+        step = self._owned(step_id, lease_token)
+        return self._with(now, _ended(step, StepState.CANCELLED, now))
+
+    def lease_expired(self, step_id: StepId, *, now: datetime, retry_in_s: float) -> Job:
+        """The owner of a running step has not been heard of: take the step back.
+
+        Raises ``IllegalChangeError`` if the lease holds after all.
+        """
+        step = self.step(step_id)
+        if step.state is not StepState.RUNNING or step.lease_expires_at is None or step.lease_expires_at > now:
+            raise IllegalChangeError(f"The lease of step {step.name} has not expired.")
+        if step.cancel_requested:
+            return self._with(now, _ended(step, StepState.CANCELLED, now))
+        error = StepError(
+            code="worker_lost",
+            message="The worker that ran this step stopped responding.",
+            remedy="If this happens again, look at the worker's log; the file may need more memory than it has.",
+        )
+        return self._with(now, self._failed(step, now, error, retry_in_s))
+
+    def cancel(self, now: datetime) -> Job:
+        """The owner wants no more of it: waiting steps end at once, running ones are asked to.
+
+        Asking again changes nothing. Raises ``IllegalChangeError`` (code ``job_finished``) on a finished job.
+        """
+        if self.state.finished:
+            raise IllegalChangeError(
+                f"This job has already {self.state}.", code="job_finished", remedy="There is nothing to cancel."
+            )
+        steps = tuple(
+            replace(s, cancel_requested=True)
+            if s.state is StepState.RUNNING
+            else s
+            if s.state.finished
+            else _ended(s, StepState.CANCELLED, now)
+            for s in self.steps
+        )
+        return replace(self, steps=steps, cancel_requested=True)._advanced(now)
+
+    def retried(self, now: datetime, *, step_name: str | None = None) -> Job:
+        """Run again what did not succeed, or one step and all that depends on it; nothing failed: run everything.
+
+        Always legal on a finished job. Raises ``IllegalChangeError`` (code ``job_unfinished``) on another.
+        """
+        if not self.state.finished:
+            raise IllegalChangeError(
+                "This job is still running.", code="job_unfinished", remedy="Cancel it first, or wait for its end."
+            )
+        if step_name is not None:
+            again = {self.step_named(step_name).name}
+        else:
+            again = {s.name for s in self.steps if s.state in {StepState.FAILED, StepState.CANCELLED}}
+            again = again or {s.name for s in self.steps}
+        again = self._with_dependants(again)
+        steps = tuple(_reset(s) if s.name in again else s for s in self.steps)
+        fresh = replace(self, steps=steps, cancel_requested=False, state=JobState.QUEUED, finished_at=None)
+        return fresh._advanced(now)
+
+    def with_expectations(self, media_duration_s: float, rates: Mapping[str, float]) -> Job:
+        """Expect ``rates[name]`` (or the step's weight) seconds of work per second of media, for unfinished steps."""
+        steps = tuple(
+            s if s.state.finished else replace(s, expected_s=max(0.2, media_duration_s * rates.get(s.name, s.weight)))
+            for s in self.steps
+        )
+        return replace(self, steps=steps)
+
+    # --- inside ------------------------------------------------------------------------------------------------
+
+    def _owned(self, step_id: StepId, lease_token: int) -> Step:
+        step = self.step(step_id)
+        if step.state is not StepState.RUNNING or step.lease_token != lease_token:
+            raise LeaseLostError(f"Step {step.name} belongs to another run now.")
+        return step
+
+    def _failed(self, step: Step, now: datetime, error: StepError, retry_in_s: float | None) -> Step:
+        if step.cancel_requested:
+            return _ended(step, StepState.CANCELLED, now, error=error)
+        if retry_in_s is None or step.attempt >= step.max_attempts:
+            return _ended(step, StepState.FAILED, now, error=error)
+        again = _requeued(step, now + timedelta(seconds=retry_in_s), attempt=step.attempt)
+        return replace(again, error=error)
+
+    def _with(self, now: datetime, changed: Step) -> Job:
+        steps = tuple(changed if s.id == changed.id else s for s in self.steps)
+        return replace(self, steps=steps)._advanced(now)
+
+    def _with_dependants(self, names: set[str]) -> set[str]:
+        """``names`` and every step that consumes what they produce or that was skipped for want of it."""
+        grown = set(names)
+        while True:
+            products = {p for s in self.steps if s.name in grown for p in s.produces}
+            more = {
+                s.name
+                for s in self.steps
+                if products.intersection(s.consumes)
+                or (s.state is not StepState.SUCCEEDED and grown.intersection(s.after))
+            }
+            if more <= grown:
+                return grown
+            grown |= more
+
+    def _advanced(self, now: datetime) -> Job:
+        """Queue what can run, skip what never can, derive the state."""
+        steps = {s.name: s for s in self.steps}
+        changed = True
+        while changed:
+            changed = False
+            for step in list(steps.values()):
+                if step.state is StepState.PENDING and (new := _moved_on(step, steps, now)) is not None:
+                    steps[step.name] = new
+                    changed = True
+        job = replace(self, steps=tuple(sorted(steps.values(), key=lambda s: s.position)))
+        state = _job_state(job.steps, job.cancel_requested)
+        finished_at = (job.finished_at or now) if state.finished else None
+        return replace(job, state=state, finished_at=finished_at)
+
+
+def _moved_on(step: Step, steps: Mapping[str, Step], now: datetime) -> Step | None:
+    """A pending step as queued or skipped, or None while it still has to wait."""
+    producers: dict[str, list[Step]] = {}
+    for other in steps.values():
+        for product in other.produces:
+            producers.setdefault(product, []).append(other)
+    waiting = False
+    for product in step.consumes:
+        if product == SOURCE:
+            continue
+        made_by = producers.get(product, [])
+        if any(p.state is StepState.SUCCEEDED for p in made_by):
+            continue
+        if all(p.state.finished for p in made_by):
+            return _ended(step, StepState.SKIPPED, now, skipped_reason=f"There is no {product} to work on.")
+        waiting = True
+    if waiting or any(not steps[name].state.finished for name in step.after if name in steps):
+        return None
+    return replace(step, state=StepState.QUEUED, run_at=now)
+
+
+def _job_state(steps: Iterable[Step], cancel_requested: bool) -> JobState:
+    steps = list(steps)
+    if any(not s.state.finished for s in steps):
+        begun = any(s.state is StepState.RUNNING or s.state.finished or s.attempt for s in steps)
+        return JobState.RUNNING if begun else JobState.QUEUED
+    if cancel_requested and any(s.state is StepState.CANCELLED for s in steps):
+        return JobState.CANCELLED
+    if any(s.state is StepState.FAILED and not s.optional for s in steps):
+        return JobState.FAILED
+    return JobState.SUCCEEDED
+
+
+def _ended(step: Step, state: StepState, now: datetime, **changes: object) -> Step:
+    changed = replace(
+        step,
+        state=state,
+        finished_at=now,
+        lease_expires_at=None,
+        run_at=None,
+        cancel_requested=False,
+    )
+    return replace(changed, **changes)  # type: ignore[arg-type]
+
+
+def _requeued(step: Step, run_at: datetime, *, attempt: int) -> Step:
+    return replace(
+        step,
+        state=StepState.QUEUED,
+        attempt=attempt,
+        lease_expires_at=None,
+        worker="",
+        run_at=run_at,
+        progress=0.0,
+    )
+
+
+def _reset(step: Step) -> Step:
+    return replace(
+        step,
+        state=StepState.PENDING,
+        attempt=0,
+        lease_expires_at=None,
+        worker="",
+        run_at=None,
+        cancel_requested=False,
+        progress=0.0,
+        started_at=None,
+        finished_at=None,
+        error=None,
+        output={},
+        skipped_reason="",
+        warnings=(),
+    )

@@ -1,0 +1,50 @@
+"""Percent and remaining time of a job, from what its steps expect and have done."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from echo_core.domain.jobs import Job, Step, StepState
+
+MIN_PROGRESS_TO_EXTRAPOLATE = 0.05
+"""Below this fraction of a step, its own speed says less than what earlier videos taught."""
+
+
+def job_percent(job: Job) -> float:
+    """0 to 100, one decimal; 100 only when the job has finished."""
+    total = sum(_expected(s) for s in job.steps if s.state is not StepState.SKIPPED) or 1.0
+    done = sum(_expected(s) * _fraction(s) for s in job.steps if s.state is not StepState.SKIPPED)
+    percent = round(100.0 * done / total, 1)
+    return 100.0 if job.state.finished and not job.cancel_requested and job.first_error is None else min(percent, 99.9)
+
+
+def job_eta_s(job: Job, now: datetime) -> float | None:
+    """Seconds until the job has finished, without waiting in queues; None when it has finished or nothing is known.
+
+    Steps of one resource class are taken to run one after another, classes side by side.
+    """
+    if job.state.finished:
+        return None
+    remaining: dict[str, float] = {}
+    for step in job.steps:
+        if not step.state.finished:
+            remaining[step.resource] = remaining.get(step.resource, 0.0) + _remaining_s(step, now)
+    return round(max(remaining.values()), 1) if remaining else None
+
+
+def _expected(step: Step) -> float:
+    return step.expected_s or step.weight
+
+
+def _fraction(step: Step) -> float:
+    return 1.0 if step.state.finished else step.progress
+
+
+def _remaining_s(step: Step, now: datetime) -> float:
+    expected = _expected(step)
+    if step.state is StepState.RUNNING and step.started_at is not None:
+        elapsed_s = max(0.0, (now - step.started_at).total_seconds())
+        if step.progress >= MIN_PROGRESS_TO_EXTRAPOLATE:
+            return elapsed_s * (1.0 - step.progress) / step.progress
+        return max(0.1 * expected, expected - elapsed_s)
+    return expected

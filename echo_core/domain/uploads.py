@@ -1,0 +1,123 @@
+"""Uploads: bytes arriving, before they are a video that anybody can watch."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from echo_core.domain.errors import InvalidInputError
+from echo_core.domain.ids import UserId, VideoId
+
+MAX_FILENAME_LENGTH = 255
+"""Characters of an original file name that are kept; the limit of every common file system."""
+MAX_SAFE_NAME_LENGTH = 100
+"""Characters of the sanitised last part of a source key; well below every store's limit."""
+
+_CONTENT_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,126}/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}")
+
+
+class UploadState(StrEnum):
+    """``open`` until the owner says complete and the object was found; ``expired`` when nobody ever did."""
+
+    OPEN = "open"
+    COMPLETED = "completed"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Upload:
+    """The one upload of a video. ``backend_state`` is a secret of the storage backend; never show it.
+
+    ``generation`` and ``checksum`` are those of the object that was verified; only that object is ever read.
+    """
+
+    video_id: VideoId
+    owner_id: UserId
+    state: UploadState
+    storage_key: str
+    filename: str
+    content_type: str
+    size_bytes: int | None
+    backend: str
+    backend_state: str
+    expires_at: datetime
+    created_at: datetime
+    completed_at: datetime | None = None
+    generation: str = ""
+    checksum: str = ""
+
+
+def check_filename(filename: str) -> str:
+    """Return the file name to show: without control characters or directories, at most 255 characters.
+
+    Raises ``InvalidInputError`` (code ``invalid_filename``) if nothing is left of it.
+    """
+    text = unicodedata.normalize("NFC", filename).encode("utf-8", "replace").decode()
+    last = re.split(r"[/\\]", text)[-1]
+    shown = "".join(c for c in last if unicodedata.category(c)[0] != "C" or c == "\u200d").strip()
+    if shown in {"", ".", ".."}:
+        raise InvalidInputError("The file name is empty.", code="invalid_filename", remedy="Send the file's name.")
+    if len(shown) > MAX_FILENAME_LENGTH:
+        stem, dot, extension = shown.rpartition(".")
+        keep = f".{extension[:16]}" if dot and stem else ""
+        shown = shown[: MAX_FILENAME_LENGTH - len(keep)] + keep
+    return shown
+
+
+def safe_name(filename: str) -> str:
+    """The last part of a source key: ``[a-z0-9._-]``, 1 to 100 characters, never hidden, extension kept."""
+    text = unicodedata.normalize("NFKD", filename).encode("ascii", "ignore").decode().lower()
+    text = re.sub(r"[^a-z0-9._-]+", "-", re.split(r"[/\\]", text)[-1]).strip("-._")
+    text = re.sub(r"\.{2,}", ".", text)
+    stem, dot, extension = text.rpartition(".")
+    if not dot:
+        stem, extension = text, ""
+    extension = extension[:16].strip("-._")
+    stem = stem[: MAX_SAFE_NAME_LENGTH - len(extension) - 1].strip("-._") or "video"
+    return f"{stem}.{extension}" if extension else stem
+
+
+def source_key(video_id: VideoId, filename: str) -> str:
+    """Where the source of a video is stored."""
+    return f"{video_prefix(video_id)}source/{safe_name(filename)}"
+
+
+def video_prefix(video_id: VideoId) -> str:
+    """Everything of a video lies below this."""
+    return f"videos/{video_id}/"
+
+
+def artefact_key(video_id: VideoId, step: str, lease_token: int, name: str) -> str:
+    """Where an artefact of one run of a step is stored.
+
+    The lease token makes the key unique to that run: a worker that lost its lease and wakes up can never touch the
+    bytes of the run that replaced it, and no object is ever overwritten.
+    """
+    return f"{video_prefix(video_id)}{step}/{lease_token}/{name}"
+
+
+def check_content_type(content_type: str) -> str:
+    """Return the bare lower-case type. Raises ``InvalidInputError`` unless it is one of video, audio or unspecified."""
+    bare = content_type.partition(";")[0].strip().lower()
+    if _CONTENT_TYPE.fullmatch(bare) is None:
+        raise InvalidInputError(
+            "The content type is not valid.",
+            code="invalid_content_type",
+            remedy="Send the file's media type, for example video/mp4.",
+        )
+    if not bare.startswith(("video/", "audio/")) and bare not in {"application/octet-stream", "application/mxf"}:
+        raise InvalidInputError(
+            f"Files of type {bare} are not videos.",
+            code="unsupported_content_type",
+            remedy="Choose a video or audio file, such as .mp4, .mov, .mkv, .webm or .mp3.",
+        )
+    return bare
+
+
+def title_from_filename(filename: str) -> str:
+    """A first title: the file name without extension, separators as spaces."""
+    stem = filename.rpartition(".")[0] or filename
+    return re.sub(r"[\s_]+", " ", stem).strip() or filename
