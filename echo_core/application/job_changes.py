@@ -18,7 +18,8 @@ async def store_change(uow: UnitOfWork, before: Job | None, after: Job, *, also:
 
     Call it last in the unit of work, with the job's row locked and before the video's row is: everybody locks in the
     order job, video, event counter. ``before == after`` is right when only artefacts changed: the video may have become
-    playable. ``also`` are further events, told after the job's. A purge job is housekeeping: it rings, and tells nobody.
+    playable. ``also`` are further events, told after the job's. A purge job is housekeeping: it rings, and tells
+    nobody.
 
     Raises ``LeaseLostError`` and ``ConflictError`` like the repository.
     """
