@@ -1,0 +1,54 @@
+"""Errors of this plugin's routes as problem documents (RFC 9457), like the kernel's own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from starlette.responses import Response
+
+from echo_core.plugin_api import (
+    EchoError,
+    InsufficientStorageError,
+    InvalidRequestError,
+    NotFoundError,
+    PreconditionFailedError,
+)
+
+_STATUS_OF_CODE = {"upload_gone": 410, "upload_too_large": 413}
+_STATUS_OF_CLASS: tuple[tuple[type[EchoError], int], ...] = (
+    (InvalidRequestError, 400),
+    (NotFoundError, 404),
+    (PreconditionFailedError, 412),
+    (InsufficientStorageError, 507),
+)
+
+
+def problem(
+    status: int, code: str, detail: str, *, remedy: str = "", headers: Mapping[str, str] | None = None
+) -> Response:
+    """A problem document; never cached."""
+    document = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase if status in set(HTTPStatus) else "Error",
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "remedy": remedy,
+    }
+    return Response(
+        json.dumps(document),
+        status_code=status,
+        media_type="application/problem+json",
+        headers={"cache-control": "no-store", **(headers or {})},
+    )
+
+
+def problem_of(error: EchoError) -> Response:
+    """The answer to an error of the store."""
+    status = _STATUS_OF_CODE.get(error.code)
+    if status is None:
+        status = next((status for kind, status in _STATUS_OF_CLASS if isinstance(error, kind)), 503)
+    headers = {"retry-after": "1"} if status == 503 else None
+    return problem(status, error.code, error.message, remedy=error.remedy, headers=headers)
