@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 
+from echo_core.domain.ids import StepId
 from echo_core.domain.jobs import Job, Step, StepState
 
 MIN_PROGRESS_TO_EXTRAPOLATE = 0.05
@@ -48,3 +51,14 @@ def _remaining_s(step: Step, now: datetime) -> float:
             return elapsed_s * (1.0 - step.progress) / step.progress
         return max(0.1 * expected, expected - elapsed_s)
     return expected
+
+
+def with_live_progress(job: Job, live: Mapping[StepId, float]) -> Job:
+    """The job with the done fractions of steps that run here, which are newer than the stored ones."""
+    steps = tuple(
+        replace(step, state=StepState.RUNNING, progress=max(step.progress, live[step.id]))
+        if step.id in live and not step.state.finished
+        else step
+        for step in job.steps
+    )
+    return replace(job, steps=steps)

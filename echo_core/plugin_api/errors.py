@@ -7,6 +7,7 @@ plugin (a disk, an encoder, a vendor) could not do its part. A plugin maps its v
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -14,7 +15,8 @@ class EchoError(Exception):
     """Root of all errors that Echo raises on purpose.
 
     ``message`` is one sentence a user can read; ``remedy`` one sentence that says what to do (may be empty); ``code``
-    is stable across releases (``snake_case``) and is what programs compare.
+    is stable across releases (``snake_case``) and is what programs compare; ``log_tail`` is the end of the failing
+    tool's own log, without secrets.
     """
 
     default_code: ClassVar[str] = "internal_error"
@@ -22,9 +24,17 @@ class EchoError(Exception):
     retryable: ClassVar[bool] = False
     """Whether the same call may succeed later without anybody changing anything."""
 
-    def __init__(self, message: str, *, code: str | None = None, remedy: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        remedy: str | None = None,
+        log_tail: Sequence[str] = (),
+    ) -> None:
         super().__init__(message)
         self.message = message
+        self.log_tail = tuple(log_tail)
         self.code = code if code is not None else self.default_code
         self.remedy = remedy if remedy is not None else self.default_remedy
 
@@ -61,8 +71,9 @@ class RateLimitedError(ProviderError):
         retry_after_s: float | None = None,
         code: str | None = None,
         remedy: str | None = None,
+        log_tail: Sequence[str] = (),
     ) -> None:
-        super().__init__(message, code=code, remedy=remedy)
+        super().__init__(message, code=code, remedy=remedy, log_tail=log_tail)
         self.retry_after_s = retry_after_s
 
 

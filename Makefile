@@ -1,0 +1,76 @@
+# run · test · check · bench. Each sets up what it needs from nothing but Python ≥ 3.11, and says what it does.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PLUGINS := $(wildcard plugins/*)
+EDITABLE := -e . $(addprefix -e ./,$(PLUGINS))
+MANIFESTS := pyproject.toml constraints.txt $(addsuffix /pyproject.toml,$(PLUGINS))
+
+.PHONY: help run install dev system-packages test check bench format openapi constraints clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | column -t -s $$'\t'
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit("Echo needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Set PYTHON=/path/to/python3.11") if sys.version_info < (3, 11) else None'
+	@echo "==> creating the virtual environment $(VENV)"
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(BIN)/python $(MANIFESTS)
+	@echo "==> installing Echo and its bundled plugins into $(VENV)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(EDITABLE)
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.installed
+	@echo "==> installing what tests and checks need into $(VENV)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(EDITABLE) --group dev
+	@touch $@
+
+install: $(VENV)/.installed ## Echo in .venv
+dev: $(VENV)/.dev ## Echo and the development tools in .venv
+
+run: install ## Echo with its own PostgreSQL and Valkey, at http://127.0.0.1:8000
+	@exec $(BIN)/echoctl up
+
+system-packages: ## what tests need from the system: ffmpeg, Chromium, Node.js
+	@scripts/system-packages
+
+check: dev ## format, lint, types, import contracts, unit and contract tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q tests/unit tests/contract
+
+test: system-packages dev tests/e2e/node_modules ## every test, with real PostgreSQL, Valkey, ffmpeg and Chromium
+	$(BIN)/pytest
+
+tests/e2e/node_modules: tests/e2e/package-lock.json
+	@echo "==> installing hls.js and upchunk for the browser test"
+	cd tests/e2e && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+bench: dev ## measure; tables on the terminal, JSON in bench/results/
+	@mkdir -p bench/results
+	@for script in bench/*.py; do echo "==> $$script"; $(BIN)/python $$script; done
+
+format: dev ## format and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+openapi: install ## write openapi.json anew
+	$(BIN)/echoctl openapi --out openapi.json
+
+constraints: dev ## pin all dependencies anew, at their current versions
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-header --no-annotate \
+		--no-emit-index-url --no-emit-find-links \
+		--no-emit-package echo-core --no-emit-package echo-storage-local --no-emit-package echo-transcode-ffmpeg \
+		--group dev --output-file constraints.txt pyproject.toml $(addsuffix /pyproject.toml,$(PLUGINS))
+
+clean: ## remove .venv and everything generated; data/ stays
+	rm -rf $(VENV) tests/e2e/node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,0 +1,267 @@
+"""The job engine of one worker process: it claims steps, runs them, and has their outcomes recorded.
+
+PostgreSQL is the only truth. A doorbell only says that something may be ready; when it stays silent, the reconciler
+finds the step within seconds. What keeps two workers apart is the lease (claimed, renewed and judged on the database's
+clock) and its token, which every write carries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import structlog
+
+from echo_core.application.job_changes import store_change
+from echo_core.application.lease_watch import EngineTiming, LeaseWatch, Running, StopReason
+from echo_core.application.ports import Claim, EventBus, WorkerUnitsOfWork
+from echo_core.application.running import StepRun
+from echo_core.application.settling import (
+    Cancelled,
+    Lost,
+    Outcome,
+    Released,
+    Settler,
+    StepMetrics,
+    StepTimeoutError,
+    Succeeded,
+    failure,
+)
+from echo_core.domain.errors import LeaseLostError, UnknownEntityError
+from echo_core.domain.ids import StepId
+from echo_core.plugin_api.errors import InvalidRequestError, UnavailableError
+from echo_core.plugin_api.steps import Resource, StepHandler, StepResult
+from echo_core.plugin_api.storage import StorageBackend
+from echo_core.plugin_api.transcoder import Transcoder
+
+log = structlog.get_logger("echo.engine")
+
+CLAIM_TRIES = 20
+CLAIM_RETRY_S = 0.01
+"""A ready step may be locked for a moment by a sibling's commit; then it is asked for again."""
+
+_STOPPED: Mapping[StopReason, Outcome] = {
+    StopReason.CANCEL: Cancelled(),
+    StopReason.LEASE_LOST: Lost(),
+    StopReason.SHUTDOWN: Released(),
+}
+
+
+class Engine:
+    """See the module. ``handlers`` are found by step name, ``slots`` by resource class."""
+
+    def __init__(
+        self,
+        *,
+        units_of_work: WorkerUnitsOfWork,
+        storage: StorageBackend,
+        transcoder: Transcoder,
+        handlers: Mapping[str, StepHandler],
+        slots: Mapping[Resource, int],
+        scratch: Path,
+        worker: str,
+        bus: EventBus,
+        metrics: StepMetrics,
+        timing: EngineTiming | None = None,
+    ) -> None:
+        self._units_of_work = units_of_work
+        self._storage = storage
+        self._transcoder = transcoder
+        self._handlers = handlers
+        self._slots = dict(slots)
+        self._used = dict.fromkeys(Resource, 0)
+        self._scratch = scratch
+        self._worker = worker
+        self._timing = timing or EngineTiming()
+        self._settler = Settler(units_of_work=units_of_work, storage=storage, metrics=metrics)
+        self._running: dict[StepId, Running] = {}
+        self._watch = LeaseWatch(self._running, units_of_work=units_of_work, bus=bus, timing=self._timing)
+        self._tasks: asyncio.TaskGroup | None = None
+        self._stopping = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.on_slots_changed: Callable[[Resource, int], None] = lambda resource, free: None
+        """Called with the number of free slots of a class whenever it changes."""
+
+    # --- life --------------------------------------------------------------------------------------------------
+
+    async def run(self, *, ready: asyncio.Event, stop: asyncio.Event) -> None:
+        """Work until ``stop`` is set; then let running steps end for the grace period, release the rest, return."""
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            watches = [
+                tasks.create_task(self._watch.keep_leases(), name="keep leases"),
+                tasks.create_task(self._watch.tell_progress(), name="tell progress"),
+            ]
+            ready.set()
+            await stop.wait()
+            await self._drain()
+            for watch in watches:
+                watch.cancel()
+
+    async def _drain(self) -> None:
+        self._stopping = True
+        for resource in Resource:
+            self.on_slots_changed(resource, 0)
+        try:
+            async with asyncio.timeout(self._timing.shutdown_grace_s):
+                await self._idle.wait()
+        except TimeoutError:
+            for running in list(self._running.values()):
+                running.stop(StopReason.SHUTDOWN)
+            await self._idle.wait()
+
+    def free_slots(self, resource: Resource) -> int:
+        """How many more steps of this class may be claimed now."""
+        return 0 if self._stopping else max(0, self._slots.get(resource, 0) - self._used[resource])
+
+    # --- claiming ----------------------------------------------------------------------------------------------
+
+    async def claim_next(self, resource: Resource) -> bool:
+        """Claim and start the next ready step of this class; False if there is none or no slot is free."""
+        if self._tasks is None or self.free_slots(resource) <= 0:
+            return False
+        self._occupy(resource, +1)
+        running: Running | None = None
+        try:
+            claimed_at = time.monotonic()
+            claim = await self._claim(resource)
+            if claim is not None:
+                step = claim.job.step(claim.step_id)
+                running = Running(claim=claim, step=step, claimed_at=claimed_at, renewed_at=claimed_at)
+                self._running[step.id] = running
+                self._idle.clear()
+                running.task = self._tasks.create_task(self._run(running), name=f"step {step.name} {step.id}")
+        except UnavailableError as error:
+            log.warning("step.claim_failed", resource=resource, error=error.message)
+        finally:
+            if running is None:
+                self._occupy(resource, -1)
+        return running is not None
+
+    async def claim_all(self) -> None:
+        """Fill every free slot with what is ready: at start, and as often as the reconciler runs."""
+        for resource in Resource:
+            while await self.claim_next(resource):
+                continue
+
+    async def _claim(self, resource: Resource) -> Claim | None:
+        for _ in range(CLAIM_TRIES):
+            async with self._units_of_work.for_worker() as uow:
+                candidate = await uow.jobs.claim_candidate(resource)
+                if candidate is not None:
+                    job, step_id = candidate
+                    now = await uow.jobs.now()
+                    claimed = job.claimed(step_id, worker=self._worker, now=now, lease_s=self._timing.lease_s)
+                    claimed = await store_change(uow, job, claimed)
+                    return Claim(job=claimed, step_id=step_id, lease_token=claimed.step(step_id).lease_token)
+                if not await uow.jobs.has_ready(resource):
+                    return None
+            await asyncio.sleep(CLAIM_RETRY_S * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
+        return None
+
+    def _occupy(self, resource: Resource, change: int) -> None:
+        self._used[resource] += change
+        self.on_slots_changed(resource, self.free_slots(resource))
+
+    # --- running -----------------------------------------------------------------------------------------------
+
+    async def _run(self, running: Running) -> None:
+        step, job = running.step, running.claim.job
+        with structlog.contextvars.bound_contextvars(
+            correlation_id=job.correlation_id, job_id=str(job.id), video_id=str(job.video_id), step=step.name
+        ):
+            log.info("step.started", attempt=step.attempt)
+            try:
+                await self._attempt(running)
+            except Exception:
+                # Nothing in here may end the worker: the lease runs out and the step is taken back.
+                log.exception("step.settle_failed")
+            finally:
+                del self._running[step.id]
+                if not self._running:
+                    self._idle.set()
+                self._occupy(step.resource, -1)
+        await self._claim_more(step.resource)
+
+    async def _claim_more(self, resource: Resource) -> None:
+        try:
+            await self.claim_next(resource)
+        except Exception:
+            log.exception("step.claim_failed")
+
+    async def _attempt(self, running: Running) -> None:
+        run: StepRun | None = None
+        try:
+            try:
+                run = await self._open_run(running)
+                result = await self._work(running, run)
+                rows = await run.store(result.artefacts)
+                running.settling = True
+                outcome: Outcome = Succeeded(result, rows)
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if running.stop_reason is None or task is None or task.uncancel() > 0:
+                    raise
+                # Our own doing, not the event loop's: the task goes on, to record how the run ended.
+                running.settling = True
+                outcome = _STOPPED[running.stop_reason]
+            except UnknownEntityError:
+                log.info("step.gone")
+                return
+            except LeaseLostError:
+                outcome = Lost()
+            except Exception as error:
+                running.settling = True
+                outcome = failure(running.step, error)
+            await self._settler.settle(running.claim, outcome, run, seconds=time.monotonic() - running.claimed_at)
+        finally:
+            if run is not None:
+                await run.discard_unrecorded()
+                await run.close()
+
+    async def _open_run(self, running: Running) -> StepRun:
+        claim = running.claim
+        async with self._units_of_work.for_worker() as uow:
+            video = await uow.videos.get(claim.job.video_id, deleted=True)
+            upload = await uow.uploads.get(claim.job.video_id)
+        step = running.step
+        running.step = replace(step, timeout_s=step.timeout_s + step.timeout_per_media_s * (video.duration_s or 0.0))
+
+        def progressed(fraction: float) -> None:
+            running.progress = max(running.progress, fraction)
+
+        run = StepRun(
+            claim=claim,
+            video=video,
+            upload=upload,
+            storage=self._storage,
+            transcoder=self._transcoder,
+            units_of_work=self._units_of_work,
+            scratch=self._scratch / f"{claim.step_id}-{claim.lease_token}",
+            on_progress=progressed,
+        )
+        await run.open_scratch()
+        return run
+
+    async def _work(self, running: Running, run: StepRun) -> StepResult:
+        step = running.step
+        handler = self._handlers.get(step.name)
+        if handler is None:
+            raise InvalidRequestError(
+                f"No plugin on this worker provides the step {step.name}.",
+                code="step_unknown",
+                remedy="Install or enable the plugin that provides it, then retry the job.",
+            )
+        limit = asyncio.timeout(step.timeout_s)
+        try:
+            async with limit:
+                return await handler.run(run)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise StepTimeoutError(f"The step took longer than its limit of {step.timeout_s:.0f} seconds.") from error

@@ -1,0 +1,388 @@
+"""The kernel's own pipeline steps: from a verified source to everything a player needs."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from echo_core.domain.artefacts import POSTER_KIND, RENDITION_KIND, STORYBOARD_KIND, STORYBOARD_SHEET_KIND
+from echo_core.domain.jobs import SOURCE
+from echo_core.domain.playlists import storyboard_vtt
+from echo_core.plugin_api.context import PluginContext
+from echo_core.plugin_api.errors import InvalidRequestError
+from echo_core.plugin_api.json import JsonValue
+from echo_core.plugin_api.specs import StepSpec
+from echo_core.plugin_api.steps import ArtefactFile, Resource, RetryPolicy, StepContext, StepHandler, StepResult
+from echo_core.plugin_api.storage import ReadObject
+from echo_core.plugin_api.transcoder import (
+    InspectRequest,
+    LadderRequest,
+    MediaInfo,
+    PackageRequest,
+    PlanLadder,
+    PosterRequest,
+    Rendition,
+    Rung,
+    StoryboardRequest,
+)
+
+VERIFIED = "verified"
+MEDIA = "media"
+PACKAGED = "packaged"
+LADDER = "ladder"
+POSTER = "poster"
+STORYBOARD = "storyboard"
+
+SNIFF_BYTES = 4096
+_TEXT_MARKERS = (b"#EXTM3U", b"ffconcat", b"<?xml", b"<!doctype", b"<html", b"<svg", b"{", b"[")
+
+_media = TypeAdapter(MediaInfo)
+
+
+def media_of(context: StepContext) -> MediaInfo:
+    """What ``inspect`` found."""
+    return _media.validate_python(context.inputs[MEDIA])
+
+
+def rendition_artefact(rendition: Rendition) -> ArtefactFile:
+    """A rendition as it is kept; ``facts`` is all that a master playlist needs."""
+    facts: dict[str, JsonValue] = {
+        "type": rendition.kind,
+        "codecs": rendition.codecs,
+        "duration_s": rendition.duration_s,
+        "peak_bitrate_bps": rendition.peak_bitrate_bps,
+        "average_bitrate_bps": rendition.average_bitrate_bps,
+        "copied": rendition.copied,
+    }
+    if rendition.kind == "video":
+        facts |= {"width": rendition.width, "height": rendition.height, "fps": rendition.fps}
+    else:
+        facts |= {"channels": rendition.channels}
+    return ArtefactFile(
+        kind=RENDITION_KIND,
+        name=f"{rendition.name}.mp4",
+        path=rendition.path,
+        content_type="video/mp4" if rendition.kind == "video" else "audio/mp4",
+        facts=facts,
+        init_length_bytes=rendition.init_length_bytes,
+        segments=rendition.segments,
+    )
+
+
+class VerifyStep:
+    """Is the stored object still the one that was accepted, and may it be a video at all?"""
+
+    async def run(self, context: StepContext) -> StepResult:
+        """Raises ``InvalidRequestError`` with codes ``source_changed``, ``media_empty``, ``media_unreadable``."""
+        video = context.video
+        info = await context.storage.stat(video.source_key)
+        if info.generation != video.source_generation or info.size_bytes != video.size_bytes:
+            raise InvalidRequestError(
+                "The stored file is not the one that was uploaded.",
+                code="source_changed",
+                remedy="Upload the video again.",
+            )
+        if info.size_bytes == 0:
+            raise InvalidRequestError(
+                "The file is empty.", code="media_empty", remedy="Check the file on your device and upload it again."
+            )
+        head = b""
+        read = context.storage.open_read(
+            ReadObject(key=info.key, end=min(SNIFF_BYTES, info.size_bytes), generation=info.generation)
+        )
+        async with aclosing(read) as chunks:
+            async for chunk in chunks:
+                head += chunk
+        if looks_like_text(head):
+            raise InvalidRequestError(
+                "This file is text, not a video.",
+                code="media_unreadable",
+                remedy="Choose a video file, such as .mp4, .mov, .mkv or .webm; renaming a file does not convert it.",
+            )
+        return StepResult(output={"size_bytes": info.size_bytes, "checksum": info.checksum})
+
+
+def looks_like_text(head: bytes) -> bool:
+    """Whether the first bytes are readable text: no container of video or sound begins so."""
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(tuple(m.lower() for m in _TEXT_MARKERS)):
+        return True
+    if not head or b"\0" in head:
+        return False
+    with contextlib.suppress(UnicodeDecodeError):
+        text = head[: len(head) - 4 if len(head) == SNIFF_BYTES else None].decode()
+        return all(c.isprintable() or c in "\r\n\t\f" for c in text)
+    return False
+
+
+@dataclasses.dataclass(frozen=True)
+class InspectStep:
+    """What is in the file?"""
+
+    max_duration_s: float
+
+    async def run(self, context: StepContext) -> StepResult:
+        """The output is a ``MediaInfo`` as JSON."""
+        path = await context.fetch_source()
+        media = await context.transcoder.inspect(InspectRequest(path=path, max_duration_s=self.max_duration_s))
+        return StepResult(output=_media.dump_python(media, mode="json"), warnings=media.warnings)
+
+
+@dataclasses.dataclass(frozen=True)
+class PackageStep:
+    """Can the source be watched as it is, by copying its bytes?"""
+
+    segment_s: float
+
+    async def run(self, context: StepContext) -> StepResult:
+        """Skipped, with the reason, when the source has to be encoded first."""
+        if not context.transcoder.supports_package:
+            return StepResult(skipped_reason="This transcoder cannot copy a source into playable form.")
+        result = await context.transcoder.package(
+            PackageRequest(
+                path=await context.fetch_source(),
+                media=media_of(context),
+                out_dir=_directory(context, "out"),
+                segment_s=self.segment_s,
+                on_progress=context.report_progress,
+            )
+        )
+        if not result.renditions:
+            return StepResult(skipped_reason=result.reason)
+        return StepResult(
+            output={"boundaries_s": list(result.boundaries_s), "renditions": _names(result.renditions)},
+            artefacts=[rendition_artefact(r) for r in result.renditions],
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class LadderStep:
+    """Every rung the source deserves. Where nothing could be packaged, the lowest comes first and is published as soon
+    as it is whole, so that there is something to watch."""
+
+    segment_s: float
+    short_sides: tuple[int, ...]
+
+    async def run(self, context: StepContext) -> StepResult:
+        """Skipped when the packaged source is all that is needed."""
+        media = media_of(context)
+        packaged = context.inputs.get(PACKAGED)
+        rungs = context.transcoder.plan_ladder(
+            PlanLadder(media=media, packaged=packaged is not None, short_sides=self.short_sides)
+        )
+        if packaged is not None:
+            if not rungs:
+                return StepResult(skipped_reason="The source is small enough to be its own ladder.")
+            boundaries = TypeAdapter(tuple[float, ...]).validate_python(packaged["boundaries_s"])
+            return await self._encode(context, media, rungs, align_to_s=boundaries)
+        if len(rungs) < 2:  # one rung, or only sound: there is no order to choose
+            return await self._encode(context, media, rungs, with_audio=True)
+        return await self._lowest_first(context, media, rungs)
+
+    async def _lowest_first(self, context: StepContext, media: MediaInfo, rungs: tuple[Rung, ...]) -> StepResult:
+        lowest, rest = rungs[-1:], rungs[:-1]
+        share = _pixels(lowest) / _pixels(rungs)
+        report = context.report_progress
+        first = await self._encode(
+            context, media, lowest, with_audio=True, on_progress=lambda fraction: report(share * fraction)
+        )
+        await context.publish(first.artefacts)
+        second = await self._encode(
+            context, media, rest, on_progress=lambda fraction: report(share + (1 - share) * fraction)
+        )
+        return StepResult(
+            output={"renditions": [*_output_names(first), *_output_names(second)]},
+            artefacts=second.artefacts,
+            warnings=[*first.warnings, *second.warnings],
+        )
+
+    async def _encode(
+        self,
+        context: StepContext,
+        media: MediaInfo,
+        rungs: tuple[Rung, ...],
+        *,
+        with_audio: bool = False,
+        align_to_s: tuple[float, ...] = (),
+        on_progress: Callable[[float], None] | None = None,
+    ) -> StepResult:
+        result = await context.transcoder.encode_ladder(
+            LadderRequest(
+                path=await context.fetch_source(),
+                media=media,
+                out_dir=_directory(context, f"out-{rungs[0].name if rungs else 'audio'}"),
+                rungs=rungs,
+                with_audio=with_audio and bool(media.audio),
+                segment_s=self.segment_s,
+                align_to_s=align_to_s,
+                on_progress=on_progress or context.report_progress,
+            )
+        )
+        return StepResult(
+            output={"renditions": _names(result.renditions)},
+            artefacts=[rendition_artefact(r) for r in result.renditions],
+            warnings=result.warnings,
+        )
+
+
+class PosterStep:
+    """One still picture."""
+
+    async def run(self, context: StepContext) -> StepResult:
+        """Skipped where there is no picture."""
+        media = media_of(context)
+        if media.video is None or not context.transcoder.supports_poster:
+            return StepResult(skipped_reason="There is no picture to show.")
+        picture = await context.transcoder.poster(
+            PosterRequest(path=await context.fetch_source(), media=media, out_dir=_directory(context, "out"))
+        )
+        return StepResult(
+            output={"width": picture.width, "height": picture.height},
+            artefacts=[
+                ArtefactFile(
+                    kind=POSTER_KIND,
+                    name=f"poster{picture.path.suffix}",
+                    path=picture.path,
+                    content_type=picture.content_type,
+                    facts={"width": picture.width, "height": picture.height},
+                )
+            ],
+        )
+
+
+class StoryboardStep:
+    """The pictures of the seek bar, and the WebVTT file that says which is where."""
+
+    async def run(self, context: StepContext) -> StepResult:
+        """Skipped where there is no picture."""
+        media = media_of(context)
+        if media.video is None or not context.transcoder.supports_storyboard:
+            return StepResult(skipped_reason="There is no picture to show.")
+        out = _directory(context, "out")
+        storyboard = await context.transcoder.storyboard(
+            StoryboardRequest(
+                path=await context.fetch_source(), media=media, out_dir=out, on_progress=context.report_progress
+            )
+        )
+        sheets = [
+            ArtefactFile(
+                kind=STORYBOARD_SHEET_KIND,
+                name=f"sheet-{number:03d}{sheet.path.suffix}",
+                path=sheet.path,
+                content_type=sheet.content_type,
+                facts={"width": sheet.width, "height": sheet.height},
+            )
+            for number, sheet in enumerate(storyboard.sheets)
+        ]
+        index = context.scratch / "storyboard.vtt"
+        index.write_text(storyboard_vtt(storyboard.tiles, [sheet.name for sheet in sheets]), encoding="utf-8")
+        return StepResult(
+            output={"tiles": len(storyboard.tiles), "sheets": len(sheets)},
+            artefacts=[
+                *sheets,
+                ArtefactFile(kind=STORYBOARD_KIND, name="storyboard.vtt", path=index, content_type="text/vtt"),
+            ],
+        )
+
+
+def process_steps(*, max_duration_s: float, segment_s: float, short_sides: tuple[int, ...]) -> tuple[StepSpec, ...]:
+    """The kernel's own steps of a processing job."""
+    probe = RetryPolicy(max_attempts=3, first_delay_s=1.0, max_delay_s=60.0)
+    encode = RetryPolicy(max_attempts=3, first_delay_s=5.0, max_delay_s=300.0)
+    return (
+        _spec(VerifyStep(), "verify", produces=(VERIFIED,), retry=probe, weight=0.005),
+        _spec(
+            InspectStep(max_duration_s), "inspect", consumes=(VERIFIED,), produces=(MEDIA,), retry=probe, weight=0.01
+        ),
+        _spec(
+            PackageStep(segment_s),
+            "package",
+            consumes=(MEDIA,),
+            produces=(PACKAGED,),
+            timeout_per_media_s=1.0,
+            weight=0.01,
+        ),
+        _spec(
+            LadderStep(segment_s, short_sides),
+            "ladder",
+            consumes=(MEDIA,),
+            produces=(LADDER,),
+            after=("package",),
+            resource=Resource.CPU,
+            timeout_per_media_s=40.0,
+            retry=encode,
+            optional=False,
+            weight=1.3,
+        ),
+        _spec(PosterStep(), "poster", consumes=(MEDIA,), produces=(POSTER,), weight=0.02),
+        _spec(
+            StoryboardStep(),
+            "storyboard",
+            consumes=(MEDIA,),
+            produces=(STORYBOARD,),
+            after=("package",),
+            timeout_per_media_s=1.0,
+            weight=0.03,
+        ),
+    )
+
+
+def _spec(
+    handler: StepHandler,
+    name: str,
+    *,
+    produces: tuple[str, ...],
+    weight: float,
+    consumes: tuple[str, ...] = (SOURCE,),
+    after: tuple[str, ...] = (),
+    resource: Resource = Resource.LIGHT,
+    timeout_per_media_s: float = 0.0,
+    retry: RetryPolicy | None = None,
+    optional: bool | None = None,
+) -> StepSpec:
+    return StepSpec(
+        name=name,
+        open=opened(handler),
+        consumes=consumes,
+        produces=produces,
+        after=after,
+        resource=resource,
+        timeout_s=120.0,
+        timeout_per_media_s=timeout_per_media_s,
+        retry=retry or RetryPolicy(),
+        optional=name not in {"verify", "inspect"} if optional is None else optional,
+        weight=weight,
+    )
+
+
+def opened(handler: StepHandler) -> Callable[[PluginContext], AbstractAsyncContextManager[StepHandler]]:
+    """An ``open`` for a handler that needs no opening."""
+
+    @contextlib.asynccontextmanager
+    async def open_handler(context: PluginContext) -> AsyncGenerator[StepHandler]:
+        yield handler
+
+    return open_handler
+
+
+def _directory(context: StepContext, name: str) -> Path:
+    path = context.scratch / name
+    path.mkdir()
+    return path
+
+
+def _names(renditions: Sequence[Rendition]) -> list[str]:
+    return [r.name for r in renditions]
+
+
+def _output_names(result: StepResult) -> list[JsonValue]:
+    names = result.output["renditions"]
+    return list(names) if isinstance(names, Sequence) else []
+
+
+def _pixels(rungs: Sequence[Rung]) -> int:
+    return sum(r.width * r.height for r in rungs)

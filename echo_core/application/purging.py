@@ -1,0 +1,56 @@
+"""Removing what nobody wants any more: deleted videos, uploads that were never completed, old events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from echo_core.application.ports import WorkerUnitsOfWork
+from echo_core.application.processing import opened
+from echo_core.domain.ids import VideoId
+from echo_core.domain.jobs import JobKind
+from echo_core.domain.uploads import UploadState, video_prefix
+from echo_core.plugin_api.errors import UnavailableError
+from echo_core.plugin_api.specs import StepSpec
+from echo_core.plugin_api.steps import RetryPolicy, StepContext, StepResult
+from echo_core.plugin_api.storage import ListObjects, UploadRef
+
+
+@dataclass(frozen=True)
+class PurgeStep:
+    """Removes every object of a tombstoned video, then its row (and with it this very step)."""
+
+    units_of_work: WorkerUnitsOfWork | None
+
+    async def run(self, context: StepContext) -> StepResult:
+        """Waits, by failing retryably, until nothing works on the video any more."""
+        if self.units_of_work is None:
+            raise RuntimeError("a purge step was planned without units of work and cannot run")
+        video_id = VideoId(context.video.id)
+        async with self.units_of_work.for_worker() as uow:
+            job = await uow.jobs.find_for_video(video_id, JobKind.PROCESS)
+            upload = await uow.uploads.get(video_id)
+        if job is not None and not job.state.finished:
+            raise UnavailableError("Steps of this video are still being stopped.", code="steps_still_running")
+        if upload.state is not UploadState.COMPLETED and context.storage.supports_upload_abort:
+            await context.storage.abort_upload(UploadRef(key=upload.storage_key, state=upload.backend_state))
+        removed = 0
+        while (page := await context.storage.list(ListObjects(prefix=video_prefix(video_id)))).objects:
+            for stored in page.objects:
+                await context.storage.delete(stored.key)
+            removed += len(page.objects)
+        async with self.units_of_work.for_worker() as uow:
+            await uow.videos.remove(video_id)
+        return StepResult(output={"removed": removed})
+
+
+def purge_steps(units_of_work: WorkerUnitsOfWork | None = None) -> tuple[StepSpec, ...]:
+    """The steps of a purge job. Without ``units_of_work`` they can be planned (the API does that), not run."""
+    return (
+        StepSpec(
+            name="purge",
+            open=opened(PurgeStep(units_of_work)),
+            retry=RetryPolicy(max_attempts=1000, first_delay_s=0.5, max_delay_s=600.0),
+            timeout_s=3600.0,
+            optional=False,
+        ),
+    )

@@ -1,0 +1,206 @@
+"""One run of a claimed step: its surroundings, its files, its artefacts."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from echo_core.application.job_changes import store_change
+from echo_core.application.ports import Claim, WorkerUnitsOfWork
+from echo_core.domain.artefacts import Artefact
+from echo_core.domain.errors import LeaseLostError
+from echo_core.domain.ids import VideoId, new_artefact_id
+from echo_core.domain.jobs import Step
+from echo_core.domain.uploads import Upload, artefact_key
+from echo_core.domain.videos import Video
+from echo_core.plugin_api.errors import InsufficientStorageError
+from echo_core.plugin_api.json import JsonObject
+from echo_core.plugin_api.steps import ArtefactFile, StepVideo
+from echo_core.plugin_api.storage import FetchFile, ObjectInfo, PutFile, StorageBackend
+from echo_core.plugin_api.transcoder import Transcoder
+
+SCRATCH_RESERVE_BYTES = 256 << 20
+"""Room that must be left on the scratch disk beside the source, so that one big file cannot fill the disk up."""
+
+step_log = logging.getLogger("echo.step")
+
+
+class StepRun:
+    """The ``StepContext`` of one run. Use ``close`` to remove its scratch directory."""
+
+    def __init__(
+        self,
+        *,
+        claim: Claim,
+        video: Video,
+        upload: Upload,
+        storage: StorageBackend,
+        transcoder: Transcoder,
+        units_of_work: WorkerUnitsOfWork,
+        scratch: Path,
+        on_progress: Callable[[float], None],
+    ) -> None:
+        self._claim = claim
+        self._step = claim.job.step(claim.step_id)
+        self._storage = storage
+        self._transcoder = transcoder
+        self._units_of_work = units_of_work
+        self._scratch = scratch
+        self._on_progress = on_progress
+        self._source: Path | None = None
+        self._fetching = asyncio.Lock()
+        self.unrecorded: list[str] = []
+        """Keys of objects that this run stored and that no row names yet."""
+        self._video = StepVideo(
+            id=video.id,
+            owner_id=video.owner_id,
+            title=video.title,
+            filename=upload.filename,
+            content_type=upload.content_type,
+            size_bytes=upload.size_bytes or 0,
+            source_key=upload.storage_key,
+            source_generation=upload.generation,
+            source_checksum=upload.checksum,
+        )
+        self.log = logging.LoggerAdapter(
+            step_log, {"step": self._step.name, "job_id": str(claim.job.id), "video_id": str(video.id)}
+        )
+
+    @property
+    def video(self) -> StepVideo:
+        """The video."""
+        return self._video
+
+    @property
+    def step(self) -> Step:
+        """The step as it was claimed."""
+        return self._step
+
+    @property
+    def attempt(self) -> int:
+        """1 for the first try."""
+        return self._step.attempt
+
+    @property
+    def inputs(self) -> Mapping[str, JsonObject]:
+        """The outputs of earlier steps, by product name."""
+        return self._claim.job.products
+
+    @property
+    def scratch(self) -> Path:
+        """A directory of this run's own."""
+        return self._scratch
+
+    @property
+    def storage(self) -> StorageBackend:
+        """The instance's storage."""
+        return self._storage
+
+    @property
+    def transcoder(self) -> Transcoder:
+        """The instance's transcoder."""
+        return self._transcoder
+
+    def report_progress(self, fraction: float) -> None:
+        """Tell the done fraction, 0.0 to 1.0."""
+        self._on_progress(min(1.0, max(0.0, fraction)))
+
+    async def open_scratch(self) -> None:
+        """Create the scratch directory, empty."""
+        await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
+        await asyncio.to_thread(self._scratch.mkdir, parents=True, mode=0o700)
+
+    async def close(self) -> None:
+        """Remove the scratch directory."""
+        await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
+
+    async def fetch_source(self) -> Path:
+        """The verified source as a local read-only file in a directory of its own."""
+        async with self._fetching:
+            if self._source is None:
+                await asyncio.to_thread(self._require_room)
+                # Alone in its directory: whatever a hostile file names as its neighbour is not there.
+                directory = self._scratch / "source"
+                await asyncio.to_thread(directory.mkdir)
+                path = directory / "source"
+                video = self._video
+                await self._storage.fetch_file(
+                    FetchFile(key=video.source_key, path=path, generation=video.source_generation or None)
+                )
+                self._source = path
+            return self._source
+
+    def _require_room(self) -> None:
+        free = shutil.disk_usage(self._scratch).free
+        if free < self._video.size_bytes + SCRATCH_RESERVE_BYTES:
+            raise InsufficientStorageError(
+                f"The worker's scratch disk has {free >> 20} MiB left, too little for this video."
+            )
+
+    async def publish(self, artefacts: Sequence[ArtefactFile]) -> None:
+        """Store and record artefacts now, under the lease."""
+        rows = await self.store(artefacts)
+        replaced: list[str] = []
+        async with self._units_of_work.for_worker() as uow:
+            job = await uow.jobs.get_of_step(self._step.id, for_update=True)
+            if job.step(self._step.id).lease_token != self._claim.lease_token:
+                raise LeaseLostError(f"Step {self._step.name} belongs to another run now.")
+            replaced.extend(await uow.artefacts.put(rows))
+            await store_change(uow, job, job)  # a first rendition makes the video playable
+        self.recorded(rows)
+        await delete_objects(self._storage, replaced)
+
+    async def store(self, artefacts: Sequence[ArtefactFile]) -> list[Artefact]:
+        """Put files into storage and return their rows, still to be recorded (``recorded``)."""
+        return [await self._store(artefact) for artefact in artefacts]
+
+    def recorded(self, rows: Sequence[Artefact]) -> None:
+        """These rows are committed."""
+        keys = {row.storage_key for row in rows}
+        self.unrecorded = [key for key in self.unrecorded if key not in keys]
+
+    async def discard_unrecorded(self) -> None:
+        """Remove what this run stored and nobody names. Safe at any time: the keys are this run's own."""
+        keys, self.unrecorded = self.unrecorded, []
+        await delete_objects(self._storage, keys)
+
+    async def _store(self, artefact: ArtefactFile) -> Artefact:
+        token = self._claim.lease_token
+        key = artefact_key(VideoId(self._video.id), self._step.name, token, artefact.name)
+        self.unrecorded.append(key)
+        stored = await self._storage.put_file(PutFile(key=key, path=artefact.path, content_type=artefact.content_type))
+        return self._row(artefact, stored)
+
+    def _row(self, artefact: ArtefactFile, stored: ObjectInfo) -> Artefact:
+        job = self._claim.job
+        return Artefact(
+            id=new_artefact_id(),
+            video_id=job.video_id,
+            owner_id=job.owner_id,
+            step=self._step.name,
+            lease_token=self._claim.lease_token,
+            kind=artefact.kind,
+            name=artefact.name,
+            storage_key=stored.key,
+            content_type=artefact.content_type,
+            size_bytes=stored.size_bytes,
+            checksum=stored.checksum,
+            generation=stored.generation,
+            producer=self._step.plugin,
+            created_at=stored.created_at,
+            facts=artefact.facts,
+            init_length_bytes=artefact.init_length_bytes,
+            segments=artefact.segments,
+        )
+
+
+async def delete_objects(storage: StorageBackend, keys: Sequence[str]) -> None:
+    """Delete objects that nothing names any more; what fails now is swept later."""
+    for key in keys:
+        try:
+            await storage.delete(key)
+        except Exception:
+            step_log.warning("object.delete_failed", extra={"key": key}, exc_info=True)

@@ -1,0 +1,218 @@
+"""Recording how a run of a step ended: one fenced transaction, repeated until the database has it."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Protocol
+
+import structlog
+
+from echo_core.application.job_changes import store_change
+from echo_core.application.ports import Claim, UnitOfWork, WorkerUnitsOfWork
+from echo_core.application.processing import MEDIA
+from echo_core.application.running import StepRun, delete_objects
+from echo_core.domain.artefacts import Artefact
+from echo_core.domain.errors import LeaseLostError, UnknownEntityError
+from echo_core.domain.jobs import Job, Step, StepError, StepState
+from echo_core.domain.uploads import video_prefix
+from echo_core.plugin_api.errors import EchoError, InsufficientStorageError, RateLimitedError, UnavailableError
+from echo_core.plugin_api.steps import Resource, StepResult
+from echo_core.plugin_api.storage import ListObjects, StorageBackend
+
+log = structlog.get_logger("echo.engine")
+
+SETTLE_TRIES = 60
+SETTLE_MAX_DELAY_S = 2.0
+"""Two minutes of an absent database; after that the lease has long run out and the step is done again."""
+LOG_TAIL_LINES = 50
+
+
+class StepTimeoutError(EchoError):
+    """The step ran into its time limit."""
+
+    default_code = "step_timeout"
+    default_remedy = "Retry it when the machine is less busy, or give the worker more processors."
+
+
+class StepMetrics(Protocol):
+    """Counts what became of runs."""
+
+    async def step_ended(self, *, step: str, resource: Resource, outcome: str, code: str, seconds: float) -> None:
+        """``outcome``: a step state, or ``retried``, ``released``, ``lost``. Never raises."""
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """The handler returned; ``rows`` are stored and not yet recorded."""
+
+    result: StepResult
+    rows: Sequence[Artefact]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The handler raised. ``retry_in_s`` None: never again by itself."""
+
+    error: StepError
+    retry_in_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """The owner did not want it any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """This worker shuts down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Another worker owns the step, or may: nothing is written."""
+
+
+Outcome = Succeeded | Failed | Cancelled | Released | Lost
+
+
+def failure(step: Step, error: Exception) -> Failed:
+    """What an exception of a handler means for its step."""
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        error = InsufficientStorageError("The worker's scratch disk is full.")
+    if not isinstance(error, EchoError):
+        log.error("step.crashed", exc_info=error)
+        return Failed(
+            StepError(
+                code="internal_error",
+                message=f"The step {step.name} ({step.plugin}) failed unexpectedly: {type(error).__name__}.",
+                remedy="Look at the worker's log; it has the details under this job's id.",
+            ),
+            None,
+        )
+    log.warning("step.failed", code=error.code, error=error.message)
+    described = StepError(
+        code=error.code, message=error.message, remedy=error.remedy, log_tail=error.log_tail[-LOG_TAIL_LINES:]
+    )
+    return Failed(described, retry_delay_s(step, error) if error.retryable else None)
+
+
+def retry_delay_s(step: Step, error: EchoError) -> float:
+    """Exponential with full jitter, or what the provider asked for."""
+    if isinstance(error, RateLimitedError) and error.retry_after_s is not None:
+        return min(error.retry_after_s, step.max_delay_s)
+    ceiling = min(step.max_delay_s, step.first_delay_s * 2.0 ** max(0, step.attempt - 1))
+    return ceiling * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
+
+
+class Settler:
+    """Writes outcomes."""
+
+    def __init__(self, *, units_of_work: WorkerUnitsOfWork, storage: StorageBackend, metrics: StepMetrics) -> None:
+        self._units_of_work = units_of_work
+        self._storage = storage
+        self._metrics = metrics
+
+    async def settle(self, claim: Claim, outcome: Outcome, run: StepRun | None, *, seconds: float) -> None:
+        """Record an outcome. A lost lease records nothing and is no error."""
+        step = claim.job.step(claim.step_id)
+        name, code = "lost", ""
+        if not isinstance(outcome, Lost):
+            after = await self._record(claim, outcome)
+            if after is not None:
+                ended = after.step(claim.step_id)
+                name, code = _outcome_name(outcome, ended), ended.error.code if ended.error else ""
+                if isinstance(outcome, Succeeded) and run is not None:
+                    run.recorded(outcome.rows)
+        log.info("step.ended", outcome=name, code=code or None, seconds=round(seconds, 3))
+        await self._metrics.step_ended(step=step.name, resource=step.resource, outcome=name, code=code, seconds=seconds)
+
+    async def _record(self, claim: Claim, outcome: Outcome) -> Job | None:
+        delay_s = 0.05
+        for attempt in range(SETTLE_TRIES):
+            try:
+                return await self._record_once(claim, outcome)
+            except (LeaseLostError, UnknownEntityError) as error:
+                log.warning("step.outcome_refused", reason=error.code)
+                return None
+            except UnavailableError as error:
+                if attempt == SETTLE_TRIES - 1:
+                    raise
+                log.warning("step.settle_delayed", error=error.message)
+                await asyncio.sleep(delay_s)
+                delay_s = min(SETTLE_MAX_DELAY_S, delay_s * 2)
+        return None
+
+    async def _record_once(self, claim: Claim, outcome: Outcome) -> Job:
+        obsolete: list[str] = []
+        async with self._units_of_work.for_worker() as uow:
+            before = await uow.jobs.get_of_step(claim.step_id, for_update=True)
+            now = await uow.jobs.now()
+            after = _changed(before, claim, outcome, now)
+            if isinstance(outcome, Succeeded):
+                step = before.step(claim.step_id)
+                obsolete += await uow.artefacts.put(outcome.rows)
+                obsolete += await uow.artefacts.remove_of_step(
+                    before.video_id, step.name, except_token=claim.lease_token
+                )
+                if MEDIA in step.produces and not outcome.result.skipped_reason:
+                    after = await _with_media_facts(uow, after, outcome.result)
+            after = await store_change(uow, before, after)
+        if isinstance(outcome, Succeeded):
+            await delete_objects(self._storage, obsolete)
+            await self._sweep_earlier_runs(claim)
+        return after
+
+    async def _sweep_earlier_runs(self, claim: Claim) -> None:
+        """Remove what runs of this step that lost their lease left in storage: nobody else knows of it."""
+        if claim.lease_token == 1:
+            return
+        step = claim.job.step(claim.step_id)
+        prefix = f"{video_prefix(claim.job.video_id)}{step.name}/"
+        current = f"{prefix}{claim.lease_token}/"
+        try:
+            page = await self._storage.list(ListObjects(prefix=prefix))
+        except EchoError:
+            log.warning("storage.sweep_failed", exc_info=True)
+            return
+        await delete_objects(self._storage, [o.key for o in page.objects if not o.key.startswith(current)])
+
+
+def _changed(job: Job, claim: Claim, outcome: Outcome, now: datetime) -> Job:
+    step_id, token = claim.step_id, claim.lease_token
+    match outcome:
+        case Succeeded(result=result) if result.skipped_reason:
+            return job.skipped(step_id, token, now=now, reason=result.skipped_reason)
+        case Succeeded(result=result):
+            return job.succeeded(step_id, token, now=now, output=result.output, warnings=tuple(result.warnings))
+        case Failed(error=error, retry_in_s=retry_in_s):
+            return job.failed(step_id, token, now=now, error=error, retry_in_s=retry_in_s)
+        case Cancelled():
+            return job.cancelled(step_id, token, now=now)
+        case Released():
+            return job.released(step_id, token, now=now)
+        case Lost():
+            raise LeaseLostError("The lease was lost.")
+
+
+async def _with_media_facts(uow: UnitOfWork, job: Job, result: StepResult) -> Job:
+    """Let the video know its duration and size, and the job what to expect of its steps."""
+    facts = result.output
+    duration_s = float(str(facts.get("duration_s") or 0.0))
+    picture = facts.get("video")
+    width = height = None
+    if isinstance(picture, dict):
+        width, height = int(picture["width"]), int(picture["height"])
+    video = await uow.videos.get(job.video_id, for_update=True, deleted=True)
+    await uow.videos.save(replace(video, duration_s=duration_s, width=width, height=height))
+    return job.with_expectations(duration_s, await uow.jobs.learned_rates())
+
+
+def _outcome_name(outcome: Outcome, ended: Step) -> str:
+    if isinstance(outcome, Released):
+        return "released"
+    return "retried" if ended.state is StepState.QUEUED else str(ended.state)

@@ -1,0 +1,242 @@
+"""The job aggregate: every legal history keeps its invariants."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from echo_core.application.pipeline import Pipeline, PipelineError, RegisteredStep, ordered
+from echo_core.application.processing import process_steps
+from echo_core.application.purging import purge_steps
+from echo_core.domain.errors import IllegalChangeError, LeaseLostError
+from echo_core.domain.ids import UserId, new_video_id
+from echo_core.domain.jobs import Job, JobKind, JobState, Step, StepError, StepState
+from echo_core.domain.progress import job_eta_s, job_percent
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+ERROR = StepError(code="media_unreadable", message="The file cannot be read.")
+
+
+def pipeline() -> Pipeline:
+    steps = process_steps(max_duration_s=3600, segment_s=4, short_sides=(720, 360))
+    return Pipeline(
+        process=ordered(tuple(RegisteredStep(plugin="kernel", spec=s) for s in steps)),
+        purge=tuple(RegisteredStep(plugin="kernel", spec=s) for s in purge_steps()),
+    )
+
+
+def new_job() -> Job:
+    return pipeline().new_job(JobKind.PROCESS, video_id=new_video_id(), owner_id=UserId(new_video_id()), now=NOW)
+
+
+def run(job: Job, name: str, *, lease_s: float = 15) -> tuple[Job, Step]:
+    step = job.step_named(name)
+    job = job.claimed(step.id, worker="w", now=NOW, lease_s=lease_s)
+    return job, job.step(step.id)
+
+
+def succeed(job: Job, *names: str) -> Job:
+    for name in names:
+        job, step = run(job, name)
+        job = job.succeeded(step.id, step.lease_token, now=NOW, output={"done": name})
+    return job
+
+
+def states(job: Job) -> dict[str, str]:
+    return {s.name: str(s.state) for s in job.steps}
+
+
+def test_new_job_queues_only_what_needs_nothing() -> None:
+    job = new_job()
+    assert job.state is JobState.QUEUED
+    assert [s.name for s in job.steps if s.state is StepState.QUEUED] == ["verify"]
+
+
+def test_ladder_waits_for_package_but_not_for_its_success() -> None:
+    job = succeed(new_job(), "verify", "inspect")
+    assert states(job)["ladder"] == "pending"
+    job, step = run(job, "package")
+    job = job.skipped(step.id, step.lease_token, now=NOW, reason="The picture is not H.264.")
+    assert states(job)["ladder"] == "queued"
+
+
+def test_failed_requirement_skips_all_that_needed_it_and_fails_the_job() -> None:
+    job, step = run(new_job(), "verify")
+    job = job.failed(step.id, step.lease_token, now=NOW, error=ERROR, retry_in_s=None)
+    assert job.state is JobState.FAILED
+    assert job.first_error == ERROR
+    assert set(states(job).values()) == {"failed", "skipped"}
+
+
+def test_failed_optional_step_leaves_the_job_succeeded() -> None:
+    job = succeed(new_job(), "verify", "inspect", "package", "ladder", "storyboard")
+    job, step = run(job, "poster")
+    job = job.failed(step.id, step.lease_token, now=NOW, error=ERROR, retry_in_s=None)
+    assert job.state is JobState.SUCCEEDED
+    assert job_percent(job) == 100.0
+
+
+def test_retryable_failure_is_queued_again_until_attempts_are_spent() -> None:
+    job = new_job()
+    for attempt in (1, 2, 3):
+        job, step = run(job, "verify")
+        assert step.attempt == attempt
+        job = job.failed(step.id, step.lease_token, now=NOW, error=ERROR, retry_in_s=1.0)
+    assert states(job)["verify"] == "failed"
+
+
+def test_release_does_not_count_the_attempt() -> None:
+    job = new_job()
+    for _ in range(10):
+        job, step = run(job, "verify")
+        job = job.released(step.id, step.lease_token, now=NOW)
+    assert job.step_named("verify").attempt == 0
+    assert job.step_named("verify").lease_token == 10
+
+
+def test_stale_token_is_fenced() -> None:
+    job, first = run(new_job(), "verify", lease_s=1)
+    job = job.lease_expired(first.id, now=NOW + timedelta(seconds=2), retry_in_s=0)
+    job, second = run(job, "verify")
+    assert second.lease_token == first.lease_token + 1
+    with pytest.raises(LeaseLostError):
+        job.succeeded(first.id, first.lease_token, now=NOW, output={})
+
+
+def test_lease_that_holds_is_not_taken_back() -> None:
+    job, step = run(new_job(), "verify")
+    with pytest.raises(IllegalChangeError):
+        job.lease_expired(step.id, now=NOW + timedelta(seconds=14), retry_in_s=0)
+
+
+def test_cancel_ends_waiting_steps_and_asks_running_ones() -> None:
+    job, step = run(succeed(new_job(), "verify", "inspect"), "package")
+    job = job.cancel(NOW)
+    assert job.step(step.id).cancel_requested
+    assert job.state is JobState.RUNNING
+    job = job.cancelled(step.id, step.lease_token, now=NOW)
+    assert job.state is JobState.CANCELLED
+    with pytest.raises(IllegalChangeError, match="already cancelled"):
+        job.cancel(NOW)
+
+
+def test_retry_of_one_step_runs_its_dependants_again_and_nothing_else() -> None:
+    job = succeed(new_job(), "verify", "inspect", "package", "ladder", "storyboard", "poster")
+    job = job.retried(NOW, step_name="inspect")
+    assert states(job)["verify"] == "succeeded"
+    assert states(job)["inspect"] == "queued"
+    assert {states(job)[n] for n in ("package", "ladder", "poster", "storyboard")} == {"pending"}
+
+
+def test_retry_of_a_job_without_failures_runs_everything() -> None:
+    job = succeed(new_job(), "verify", "inspect", "package", "ladder", "storyboard", "poster").retried(NOW)
+    assert job.state is JobState.QUEUED
+    assert states(job)["verify"] == "queued"
+
+
+def test_retry_of_an_unfinished_job_is_refused() -> None:
+    with pytest.raises(IllegalChangeError, match="still running"):
+        new_job().retried(NOW)
+
+
+def test_percent_never_reaches_100_before_the_end() -> None:
+    job = succeed(new_job(), "verify", "inspect", "package", "storyboard", "poster")
+    job, _ = run(job, "ladder")
+    assert 0 < job_percent(job) < 100
+    assert job_eta_s(job, NOW + timedelta(seconds=1)) is not None
+
+
+def test_two_plugins_with_one_step_name_are_both_named() -> None:
+    steps = [RegisteredStep(plugin=p, spec=purge_steps()[0]) for p in ("first", "second")]
+    with pytest.raises(PipelineError, match=r"'first' and 'second'"):
+        ordered(tuple(steps))
+
+
+class JobMachine(RuleBasedStateMachine):
+    """Workers, the reconciler and the owner do whatever they like; the aggregate stays sound."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.job = new_job()
+        self.now = NOW
+        self.tokens: dict[object, int] = {}
+
+    def _pick(self, data: st.DataObject, state: StepState) -> Step | None:
+        steps = [s for s in self.job.steps if s.state is state]
+        return data.draw(st.sampled_from(steps)) if steps else None
+
+    @rule(data=st.data(), lease_s=st.sampled_from([1, 15]))
+    def claim(self, data: st.DataObject, lease_s: int) -> None:
+        if (step := self._pick(data, StepState.QUEUED)) is not None:
+            self.job = self.job.claimed(step.id, worker="w", now=self.now, lease_s=lease_s)
+
+    @rule(data=st.data(), outcome=st.sampled_from(["succeed", "skip", "fail", "retry", "release", "cancelled"]))
+    def end(self, data: st.DataObject, outcome: str) -> None:
+        step = self._pick(data, StepState.RUNNING)
+        if step is None:
+            return
+        token, now = step.lease_token, self.now
+        match outcome:
+            case "succeed":
+                self.job = self.job.succeeded(step.id, token, now=now, output={})
+            case "skip":
+                self.job = self.job.skipped(step.id, token, now=now, reason="nothing to do")
+            case "fail":
+                self.job = self.job.failed(step.id, token, now=now, error=ERROR, retry_in_s=None)
+            case "retry":
+                self.job = self.job.failed(step.id, token, now=now, error=ERROR, retry_in_s=1.0)
+            case "release":
+                self.job = self.job.released(step.id, token, now=now)
+            case _:
+                self.job = self.job.cancelled(step.id, token, now=now)
+
+    @rule(data=st.data())
+    def expire(self, data: st.DataObject) -> None:
+        step = self._pick(data, StepState.RUNNING)
+        self.now += timedelta(seconds=2)
+        if step is not None and step.lease_expires_at is not None and step.lease_expires_at <= self.now:
+            self.job = self.job.lease_expired(step.id, now=self.now, retry_in_s=0)
+
+    @precondition(lambda self: not self.job.state.finished)
+    @rule()
+    def cancel(self) -> None:
+        self.job = self.job.cancel(self.now)
+
+    @precondition(lambda self: self.job.state.finished)
+    @rule(data=st.data())
+    def retry(self, data: st.DataObject) -> None:
+        name = data.draw(st.none() | st.sampled_from([s.name for s in self.job.steps]))
+        self.job = self.job.retried(self.now, step_name=name)
+
+    @invariant()
+    def an_unfinished_job_can_always_go_on(self) -> None:
+        if not self.job.state.finished:
+            assert any(s.state in {StepState.QUEUED, StepState.RUNNING} for s in self.job.steps)
+
+    @invariant()
+    def tokens_only_grow(self) -> None:
+        for step in self.job.steps:
+            assert step.lease_token >= self.tokens.get(step.id, 0)
+            self.tokens[step.id] = step.lease_token
+
+    @invariant()
+    def nothing_runs_before_its_inputs_exist(self) -> None:
+        products = {p for s in self.job.steps if s.state is StepState.SUCCEEDED for p in s.produces} | {"source"}
+        for step in self.job.steps:
+            if step.state in {StepState.QUEUED, StepState.RUNNING}:
+                assert set(step.consumes) <= products
+
+    @invariant()
+    def a_lease_is_held_exactly_while_running(self) -> None:
+        for step in self.job.steps:
+            assert (step.lease_expires_at is not None) == (step.state is StepState.RUNNING)
+
+    @invariant()
+    def percent_is_in_range(self) -> None:
+        assert 0.0 <= job_percent(self.job) <= 100.0
+
+
+TestJobMachine = JobMachine.TestCase
