@@ -1,0 +1,33 @@
+"""Configuration of the plugin: ``[plugins.transcode_ffmpeg]``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Preset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow"]
+GIB = 1024**3
+
+
+class FfmpegConfig(BaseModel):
+    """How ffmpeg is found, how it encodes and how it is confined."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    ffmpeg: Path | None = Field(None, description="the ffmpeg to use; otherwise the one on PATH, then the bundled one")
+    ffprobe: Path | None = Field(None, description="the ffprobe to use; otherwise the one on PATH, then PyAV")
+    preset: Preset = Field("veryfast", description="x264 preset: slower ones give smaller files for more CPU")
+    crf: int = Field(23, ge=10, le=40, description="x264 quality: lower is better and larger")
+    audio_bitrate_bps: int = Field(128_000, ge=32_000, le=512_000, description="AAC, stereo")
+    threads: int = Field(0, ge=0, le=64, description="threads of each encoder; 0 lets ffmpeg choose")
+    nice: int = Field(10, ge=0, le=19, description="lowers the priority of every ffmpeg")
+    memory_limit_bytes: int = Field(6 * GIB, ge=GIB, description="address space of one ffmpeg")
+    sandbox_network: Literal["auto", "required", "off"] = Field(
+        "auto", description="run ffmpeg without any network: where the system permits it, always, or not"
+    )
+    package_max_bitrate_bps: int = Field(12_000_000, gt=0, description="sources above it are encoded, never copied")
+    probe_timeout_s: float = Field(30.0, gt=0)
+    stall_timeout_s: float = Field(60.0, gt=0, description="an encode that makes no progress for so long is ended")
+    encode_timeout_factor: float = Field(20.0, gt=0, description="seconds of encoding allowed per second of media")

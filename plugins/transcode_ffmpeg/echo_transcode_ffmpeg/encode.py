@@ -1,0 +1,169 @@
+"""Encode the ladder: one process, one decode, one fragmented MP4 for each rung and one for the sound."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ffmpeg
+
+from echo_core.plugin_api import LadderRequest, LadderResult, MediaInfo, Rung
+from echo_transcode_ffmpeg import arguments, graph
+from echo_transcode_ffmpeg.binaries import Tools
+from echo_transcode_ffmpeg.config import FfmpegConfig
+from echo_transcode_ffmpeg.playlist import BrokenOutputError, Measured, measure
+from echo_transcode_ffmpeg.running import Runner
+
+EVERY_KEYFRAME_S = 0.001
+"""Keyframes stand exactly where segments shall begin, so the muxer cuts at each of them, however times round."""
+NO_OWN_KEYFRAMES = 1_000_000
+STARTUP_TIMEOUT_S = 30.0
+EARLY_FRAMES = 0.25
+MAX_CHANNELS = 2
+SHORTER_TOLERANCE = 0.02
+SHORTER_TOLERANCE_S = 0.5
+SYNC_TOLERANCE_S = 0.1
+AUDIO = "audio"
+
+
+def ladder_argv(tools: Tools, config: FfmpegConfig, request: LadderRequest) -> list[str]:
+    """The whole command."""
+    source = ffmpeg.input(arguments.file_url(request.path), **arguments.INPUT)
+    outputs = []
+    video = request.media.video
+    if video is not None and request.rungs:
+        streams = graph.rung_streams(source["V:0"], video, request.rungs, can_tonemap=tools.can_tonemap)
+        outputs = [
+            ffmpeg.output(streams[rung.name], f"{rung.name}.m3u8", **video_options(config, request, rung))
+            for rung in request.rungs
+        ]
+        if graph.is_hdr(video) and tools.can_tonemap:
+            for output in outputs:
+                output.node.kwargs.update(color_primaries="bt709", color_trc="bt709", colorspace="bt709")
+    if request.with_audio and request.media.audio:
+        options = audio_options(config, request.media, request.segment_s)
+        outputs.append(ffmpeg.output(graph.audio_stream(source["a:0"]), f"{AUDIO}.m3u8", **options))
+    return compile_argv(tools, outputs)
+
+
+def compile_argv(tools: Tools, outputs: Sequence[Any]) -> list[str]:
+    """The command for outputs of ffmpeg-python, with progress on stdout."""
+    command = [*arguments.command(tools.ffmpeg), *arguments.PROGRESS]
+    return [str(argument) for argument in ffmpeg.compile(ffmpeg.merge_outputs(*outputs), cmd=command)]
+
+
+def video_options(config: FfmpegConfig, request: LadderRequest, rung: Rung) -> dict[str, Any]:
+    """Options of one rung: capped constant quality, closed groups of pictures that are the segments."""
+    options: dict[str, Any] = {
+        **arguments.hls_output(rung.name, EVERY_KEYFRAME_S),
+        **arguments.KEEP_TIMES,
+        "c:v": "libx264",
+        "preset": config.preset,
+        "crf": config.crf,
+        "maxrate": rung.max_bitrate_bps,
+        "bufsize": 2 * rung.max_bitrate_bps,
+        "profile:v": "high",
+        "sc_threshold": 0,
+        "flags": "+cgop",
+        "an": None,
+    }
+    if config.threads:
+        options["threads"] = config.threads
+    if request.align_to_s:
+        # A little early, so that the frame at the boundary becomes the keyframe however ffmpeg rounds: some versions
+        # take the frame nearest to the time, others the first one not before it.
+        times = [at - EARLY_FRAMES / rung.fps for at in request.align_to_s if at > EARLY_FRAMES / rung.fps]
+        options |= {"g": NO_OWN_KEYFRAMES, "keyint_min": 1}
+        options["force_key_frames"] = ",".join(f"{at:.4f}" for at in [0.0, *times])
+    else:
+        group = max(1, round(rung.fps * request.segment_s))
+        options |= {"g": group, "keyint_min": group}
+    return options
+
+
+def audio_options(config: FfmpegConfig, media: MediaInfo, segment_s: float) -> dict[str, Any]:
+    """Options of the sound: AAC-LC, at most stereo (5.1 is mixed down)."""
+    return {
+        **arguments.hls_output(AUDIO, segment_s),
+        "c:a": "aac",
+        "b:a": config.audio_bitrate_bps,
+        "ac": min(MAX_CHANNELS, media.audio[0].channels),
+        "vn": None,
+    }
+
+
+async def encode_ladder(tools: Tools, config: FfmpegConfig, request: LadderRequest) -> LadderResult:
+    """Encode, then look at what came out before believing it."""
+    wanted = bool(request.rungs and request.media.video) or bool(request.with_audio and request.media.audio)
+    if not wanted:
+        return LadderResult(renditions=())
+    runner = Runner(tools=tools, config=config, path=request.path, media=request.media)
+    outcome = await runner.run(
+        ladder_argv(tools, config, request),
+        out_dir=request.out_dir,
+        timeout_s=STARTUP_TIMEOUT_S + config.encode_timeout_factor * request.media.duration_s,
+        doing="encoding",
+        on_progress=request.on_progress,
+    )
+    made: list[Measured] = []
+    if request.media.video is not None:
+        made += [
+            measure(request.out_dir, rung.name, "video", width=rung.width, height=rung.height, fps=rung.fps)
+            for rung in request.rungs
+        ]
+    warnings = []
+    if request.with_audio and request.media.audio:
+        try:
+            made.append(measure(request.out_dir, AUDIO, "audio"))
+        except BrokenOutputError:
+            if not made:
+                raise
+            remove(request.out_dir, AUDIO)
+            warnings.append("The sound could not be decoded; the video plays without it.")
+    warnings += _doubts(tools, request, made, outcome.error_count)
+    return LadderResult(renditions=tuple(one.rendition for one in made), warnings=tuple(warnings))
+
+
+def remove(out_dir: Path, name: str) -> None:
+    """Remove what ffmpeg left of a rendition that is not used."""
+    for suffix in (".mp4", ".m3u8"):
+        (out_dir / f"{name}{suffix}").unlink(missing_ok=True)
+
+
+def _doubts(tools: Tools, request: LadderRequest, made: Sequence[Measured], error_count: int) -> list[str]:
+    """Sentences about what is not as it should be, and errors for what must not be published."""
+    pictures = [one for one in made if one.rendition.kind == "video"]
+    warnings = []
+    _check_alignment(pictures)
+    longest_s = max(one.rendition.duration_s for one in made)
+    if is_short(longest_s, request.media.duration_s):
+        warnings.append(
+            f"Only {longest_s:.1f} of {request.media.duration_s:.1f} seconds could be decoded: "
+            "the file is damaged or cut off."
+        )
+    elif error_count:
+        warnings.append(f"The file is damaged ({error_count} errors while decoding); parts may look or sound wrong.")
+    video = request.media.video
+    if pictures and video is not None and graph.is_hdr(video) and not tools.can_tonemap:
+        warnings.append("Colours look pale: this ffmpeg cannot convert HDR (it lacks the filters zscale and tonemap).")
+    return warnings
+
+
+def is_short(made_s: float, media_s: float) -> bool:
+    """Whether an output lacks more of the source than rounding explains."""
+    return made_s < media_s - max(media_s * SHORTER_TOLERANCE, SHORTER_TOLERANCE_S)
+
+
+def _check_alignment(pictures: Sequence[Measured]) -> None:
+    """T6 among the rungs of this call."""
+    if not pictures:
+        return
+    first = pictures[0]
+    tolerance_s = 1.0 / min(one.rendition.fps for one in pictures) + 0.001
+    for other in pictures[1:]:
+        same = len(other.starts_s) == len(first.starts_s) and all(
+            abs(a - b) <= tolerance_s for a, b in zip(first.starts_s, other.starts_s, strict=True)
+        )
+        if not same:
+            raise BrokenOutputError(f"{first.rendition.name} and {other.rendition.name} have different segments.")

@@ -1,0 +1,94 @@
+"""What ffmpeg's failures mean to Echo: its exit status and last lines, mapped once to the error tree."""
+
+from __future__ import annotations
+
+import re
+import signal
+from pathlib import Path
+
+from echo_core.plugin_api import (
+    EchoError,
+    InsufficientStorageError,
+    InvalidRequestError,
+    ProviderError,
+    UnavailableError,
+)
+from echo_transcode_ffmpeg.process import Outcome
+
+_ADDRESS = re.compile(r"(\[[^\]@]+) @ 0x[0-9a-f]+\]")
+_TRUNCATED = ("moov atom not found", "EBML header parsing failed", "partial file")
+_NO_SPACE = ("No space left on device", "Disk quota exceeded")
+_NO_MEMORY = ("Cannot allocate memory", "Resource temporarily unavailable")
+_UNREADABLE = ("Invalid data found when processing input", "not on whitelist", "Decoder not found", "does not contain")
+
+
+def unreadable(message: str, code: str, remedy: str) -> InvalidRequestError:
+    """An input that no retry will make readable (T2)."""
+    return InvalidRequestError(message, code=code, remedy=remedy)
+
+
+def with_lines(error: EchoError, lines: tuple[str, ...], path: Path) -> EchoError:
+    """Attach ffmpeg's last lines as notes, without addresses in memory and without the place of the file."""
+    for line in lines[-20:]:
+        error.add_note(tidy(line, path))
+    return error
+
+
+def tidy(line: str, path: Path) -> str:
+    """One line of ffmpeg, fit for the owner of the video: says ``source`` instead of where the file lies."""
+    text = _ADDRESS.sub(r"\1]", line).replace(f"file:{path}", "source").replace(str(path), "source")
+    return text.replace(str(path.parent), "…")
+
+
+def inspection_failed(outcome: Outcome, path: Path) -> EchoError:
+    """The error for a probe that found nothing it could read."""
+    text = "\n".join(outcome.errors)
+    if any(mark in text for mark in _TRUNCATED):
+        error = unreadable(
+            "The file is cut off: the part that says where its pictures and sounds lie is missing.",
+            "media_truncated",
+            "Upload the whole file again; if it is a recording that was interrupted, repair it first.",
+        )
+    else:
+        error = unreadable(
+            "The file is not a video or sound file that can be read.",
+            "media_unreadable",
+            "Upload a video such as MP4, MOV, MKV or WebM; if it plays elsewhere, export it again as MP4.",
+        )
+    return with_lines(error, outcome.errors, path)
+
+
+def run_failed(outcome: Outcome, path: Path, doing: str) -> EchoError:
+    """The error for an ffmpeg that did not exit with 0 while ``doing`` (``encoding``, ``making the poster``)."""
+    text = "\n".join(outcome.errors)
+    error: EchoError
+    if any(mark in text for mark in _NO_SPACE):
+        error = InsufficientStorageError(f"The disk became full while {doing}.")
+    elif outcome.returncode == -signal.SIGXCPU:
+        error = ProviderError(f"The limit of processor time was reached while {doing}.", code="transcode_cpu_limit")
+    elif outcome.returncode < 0 or any(mark in text for mark in _NO_MEMORY):
+        error = UnavailableError(
+            f"ffmpeg was ended by the system while {doing}.",
+            code="transcode_killed",
+            remedy="Give the worker more memory, or raise memory_limit_bytes, then try again.",
+        )
+    elif any(mark in text for mark in _UNREADABLE):
+        error = unreadable(
+            f"The file could not be decoded while {doing}.",
+            "media_undecodable",
+            "Check that the file plays to its end; export it again as MP4 (H.264, AAC) and upload that.",
+        )
+    else:
+        last = tidy(outcome.errors[-1], path) if outcome.errors else f"exit status {outcome.returncode}"
+        error = ProviderError(f"ffmpeg failed while {doing}: {last}", code="transcode_failed")
+    return with_lines(error, outcome.errors, path)
+
+
+def timed_out(doing: str, *, stalled: bool) -> EchoError:
+    """The error for an ffmpeg that took too long, or stood still."""
+    what = "made no progress any more" if stalled else "took longer than its limit"
+    return UnavailableError(
+        f"ffmpeg {what} while {doing}.",
+        code="transcode_stalled" if stalled else "transcode_timeout",
+        remedy="Try again when the machine is less busy; if it happens again, export the file again as MP4.",
+    )

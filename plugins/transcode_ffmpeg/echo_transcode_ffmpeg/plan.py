@@ -1,0 +1,105 @@
+"""Decide what to encode: sizes, rates and bitrates of the rungs. Pure."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from echo_core.plugin_api import PlanLadder, Rung, VideoStream
+
+CAPS_BPS = (
+    (2160, 16_000_000),
+    (1440, 9_000_000),
+    (1080, 6_000_000),
+    (720, 3_000_000),
+    (480, 1_400_000),
+    (360, 800_000),
+    (240, 400_000),
+    (144, 250_000),
+)
+"""Ceiling by short side, for H.264 up to 31 frames per second."""
+FAST_FPS = 31.0
+FAST_FACTOR = 1.5
+MAX_FPS = 60.5
+STEADY_FPS = (24.0, 25.0, 30.0, 50.0, 60.0)
+"""Rates that an unsteady source is brought to."""
+NEARLY = 1.05
+"""A source this little below a rung still gets the rung, in its own size."""
+APART = 1.2
+"""Two rungs closer together than this help nobody."""
+MAX_LONG_SIDE = 4096
+"""Beyond it H.264 decoders of phones and browsers give up."""
+NTSC_BASES = (24, 30, 48, 60, 120)
+
+
+def target_fps(video: VideoStream) -> float:
+    """The steady rate to encode at, at most 60: a fast source is halved, an unsteady one rounded up."""
+    fps = video.fps
+    while fps > MAX_FPS:
+        fps /= 2
+    if video.variable_fps:
+        fps = next((steady for steady in STEADY_FPS if steady >= fps * 0.99), STEADY_FPS[-1])
+    return fps
+
+
+def exact_fps(fps: float) -> Fraction:
+    """The rational rate meant by a decimal one: 29.97 is 30000/1001. A rounded rate drifts off the source's frames."""
+    for base in NTSC_BASES:
+        if abs(fps - base / 1.001) < 0.005:
+            return Fraction(base * 1000, 1001)
+    return max(Fraction(fps).limit_denominator(1001), Fraction(1, 1000))
+
+
+def ceiling_bps(short_side: int, fps: float) -> int:
+    """The bitrate ceiling of a picture with this short side."""
+    cap = CAPS_BPS[-1][1]
+    for side, bps in CAPS_BPS:
+        if short_side <= side:
+            cap = bps
+    if short_side > CAPS_BPS[0][0]:
+        cap = CAPS_BPS[0][1]
+    return round(cap * FAST_FACTOR) if fps > FAST_FPS else cap
+
+
+def plan_ladder(request: PlanLadder) -> tuple[Rung, ...]:
+    """The rungs, highest first (T8)."""
+    video = request.media.video
+    if video is None:
+        return ()
+    fps = target_fps(video)
+    rungs: list[Rung] = []
+    for short_side in _short_sides(request, video):
+        width, height = _size(video, short_side)
+        if all((width, height) != (rung.width, rung.height) for rung in rungs):
+            rungs.append(
+                Rung(
+                    name=f"{short_side}p",
+                    width=width,
+                    height=height,
+                    fps=fps,
+                    max_bitrate_bps=ceiling_bps(min(width, height), fps),
+                )
+            )
+    return tuple(rungs)
+
+
+def _short_sides(request: PlanLadder, video: VideoStream) -> list[int]:
+    source = min(video.width, video.height)
+    wanted = sorted({side for side in request.short_sides if side > 0}, reverse=True)
+    if request.packaged:
+        return [side for side in wanted if side * APART <= source]
+    fitting = [side for side in wanted if side <= source * NEARLY]
+    # The source's own size, where it lies well above the rungs that fit, but never above what was asked for.
+    if wanted and source <= wanted[0] and (not fitting or source > fitting[0] * APART):
+        fitting.insert(0, source)
+    return fitting
+
+
+def _size(video: VideoStream, short_side: int) -> tuple[int, int]:
+    short, long = min(video.width, video.height), max(video.width, video.height)
+    scale = min(1.0, short_side / short, MAX_LONG_SIDE / long)
+    return _even(video.width, scale), _even(video.height, scale)
+
+
+def _even(length: int, scale: float) -> int:
+    """The nearest even length, not above the source's; 2 is the least there is."""
+    return max(2, min(round(length * scale / 2) * 2, length // 2 * 2))

@@ -1,0 +1,194 @@
+"""Read a file's facts: run the probe, refuse what cannot be used, and turn its JSON into ``MediaInfo``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import sys
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from echo_core.plugin_api import AudioStream, InspectRequest, MediaInfo, VideoStream
+from echo_transcode_ffmpeg import arguments, errors
+from echo_transcode_ffmpeg.binaries import Tools, limits
+from echo_transcode_ffmpeg.config import FfmpegConfig
+from echo_transcode_ffmpeg.process import OutputTooLargeError, ProgramTimeoutError, run
+
+PYAV_PROBE = Path(__file__).with_name("pyav_probe.py")
+VARIABLE_FPS_TOLERANCE = 0.03
+"""Average and nominal rate further apart than this: frames come at uneven times."""
+NO_FPS = 25.0
+"""Assumed for a picture whose rate the container does not tell (a single frame)."""
+MAX_PLAUSIBLE_FPS = 1000.0
+
+Json = dict[str, Any]
+
+
+async def probe(tools: Tools, config: FfmpegConfig, path: Path) -> Json:
+    """The probe's JSON for a file. Raises ``InvalidRequestError`` for what is not readable media."""
+    if (await asyncio.to_thread(path.stat)).st_size == 0:
+        raise errors.unreadable("The file is empty.", "media_empty", "Upload the file again.")
+    if tools.ffprobe is not None:
+        options = [text for name, value in arguments.PROBE.items() for text in (f"-{name}", value)]
+        argv = [str(tools.ffprobe), "-hide_banner", "-v", "error", *options]
+        argv += ["-show_format", "-show_streams", "-of", "json", arguments.file_url(path)]
+    else:
+        argv = [sys.executable, "-I", str(PYAV_PROBE), json.dumps(arguments.PROBE), arguments.file_url(path)]
+    timeout_s = config.probe_timeout_s
+    try:
+        outcome = await run(argv, cwd=path.parent, limits=limits(config, cpu_s=timeout_s), timeout_s=timeout_s)
+    except (ProgramTimeoutError, OutputTooLargeError) as cause:
+        raise errors.unreadable(
+            "Reading the facts of the file took too long.",
+            "media_unreadable",
+            "The file may be damaged: export it again as MP4 and upload that.",
+        ) from cause
+    if outcome.returncode != 0:
+        raise errors.inspection_failed(outcome, path)
+    found: Json = json.loads(outcome.stdout)
+    return found
+
+
+def media_info(found: Json, request: InspectRequest) -> MediaInfo:
+    """Facts from the probe's JSON. Raises ``InvalidRequestError`` for media beyond the limits of the request."""
+    streams: list[Json] = found.get("streams", [])
+    container: Json = found.get("format", {})
+    if len(streams) > request.max_streams:
+        raise errors.unreadable(
+            f"The file has {len(streams)} streams; at most {request.max_streams} are accepted.",
+            "media_too_many_streams",
+            "Export it with one picture and the sound tracks that viewers need.",
+        )
+    pictures = [s for s in streams if s.get("codec_type") == "video" and not _is_cover(s) and _int(s.get("width"))]
+    sounds = [s for s in streams if s.get("codec_type") == "audio" and _int(s.get("channels"))]
+    start_s = _float(container.get("start_time")) or 0.0
+    video = _video(pictures[0], start_s) if pictures else None
+    audio = tuple(_audio(sound, start_s) for sound in sounds)
+    if video is None and not audio:
+        raise errors.unreadable(
+            "The file has neither picture nor sound that can be read.",
+            "media_no_streams",
+            "Upload a video or a sound file; subtitles and pictures alone cannot be played.",
+        )
+    warnings = []
+    if len(pictures) > 1:
+        warnings.append(f"The file has {len(pictures)} pictures; only the first is used.")
+    if len(audio) > 1:
+        warnings.append(f"The file has {len(audio)} sound tracks; only the first is used.")
+    duration_s = _duration(container, pictures[:1] + sounds, start_s)
+    _check_limits(video, duration_s, request)
+    return MediaInfo(
+        container=str(container.get("format_name", "")),
+        duration_s=duration_s,
+        size_bytes=request.path.stat().st_size,
+        bitrate_bps=_int(container.get("bit_rate")),
+        video=video,
+        audio=audio,
+        warnings=tuple(warnings),
+    )
+
+
+def _check_limits(video: VideoStream | None, duration_s: float, request: InspectRequest) -> None:
+    if duration_s > request.max_duration_s:
+        raise errors.unreadable(
+            f"The file is {duration_s / 60:.0f} minutes long; at most {request.max_duration_s / 60:.0f} are accepted.",
+            "media_too_long",
+            "Cut it into parts, or ask the operator for a higher limit.",
+        )
+    if video is not None and video.width * video.height > request.max_pixels:
+        raise errors.unreadable(
+            f"The picture is {video.width}x{video.height}; at most {request.max_pixels} pixels are accepted.",
+            "media_too_large",
+            "Export it in a smaller size, such as 3840x2160.",
+        )
+    if duration_s <= 0:
+        raise errors.unreadable(
+            "The file does not contain any playable time.",
+            "media_empty",
+            "Check that the recording was finished, then upload it again.",
+        )
+
+
+def _video(stream: Json, container_start_s: float) -> VideoStream:
+    rotation = _rotation(stream)
+    aspect = float(_fraction(stream.get("sample_aspect_ratio")) or 1)
+    width, height = max(1, round(int(stream["width"]) * aspect)), int(stream["height"])
+    if rotation % 180 == 90:
+        width, height = height, width
+    average, nominal = _fraction(stream.get("avg_frame_rate")), _fraction(stream.get("r_frame_rate"))
+    average, nominal = average or nominal, nominal or average
+    variable = average is not None and nominal is not None and abs(average / nominal - 1) > VARIABLE_FPS_TOLERANCE
+    # The nominal rate of a steady stream is the exact one; that of an unsteady one says little.
+    fps = float((average if variable else nominal) or NO_FPS)
+    return VideoStream(
+        codec=str(stream.get("codec_name", "")),
+        width=width,
+        height=height,
+        fps=min(fps, MAX_PLAUSIBLE_FPS),
+        profile=str(stream.get("profile", "")),
+        level=_int(stream.get("level")) or 0,
+        pixel_format=str(stream.get("pix_fmt", "")),
+        bitrate_bps=_int(stream.get("bit_rate")),
+        rotation_deg=rotation,
+        sample_aspect_ratio=aspect,
+        transfer=str(stream.get("color_transfer", "")),
+        interlaced=stream.get("field_order", "progressive") not in ("progressive", "unknown", ""),
+        variable_fps=variable,
+        start_s=(_float(stream.get("start_time")) or 0.0) - container_start_s,
+    )
+
+
+def _audio(stream: Json, container_start_s: float) -> AudioStream:
+    return AudioStream(
+        codec=str(stream.get("codec_name", "")),
+        channels=int(stream["channels"]),
+        sample_rate_hz=_int(stream.get("sample_rate")) or 0,
+        profile=str(stream.get("profile", "")),
+        bitrate_bps=_int(stream.get("bit_rate")),
+        language=str(stream.get("tags", {}).get("language", "")).replace("und", ""),
+        start_s=(_float(stream.get("start_time")) or 0.0) - container_start_s,
+    )
+
+
+def _rotation(stream: Json) -> int:
+    """Degrees, 0 to 359, to the next quarter turn, counter-clockwise as ffmpeg counts."""
+    for side_data in stream.get("side_data_list", ()):
+        if "rotation" in side_data:
+            return round(float(side_data["rotation"]) / 90) * 90 % 360
+    return 0
+
+
+def _duration(container: Json, streams: list[Json], start_s: float) -> float:
+    """Of the container, or of its longest stream where that does not know (raw AAC, interrupted recordings)."""
+    whole = _float(container.get("duration"))
+    if whole:
+        return whole
+    ends = [(_float(s.get("duration")) or 0.0) + (_float(s.get("start_time")) or 0.0) - start_s for s in streams]
+    return max(ends, default=0.0)
+
+
+def _is_cover(stream: Json) -> bool:
+    return bool(stream.get("disposition", {}).get("attached_pic"))
+
+
+def _fraction(text: object) -> Fraction | None:
+    try:
+        value = Fraction(str(text).replace(":", "/"))
+    except (ValueError, ZeroDivisionError):
+        return None
+    return value if value > 0 else None
+
+
+def _float(text: object) -> float | None:
+    try:
+        value = float(str(text))
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _int(text: object) -> int | None:
+    value = _float(text)
+    return None if value is None else int(value)
