@@ -1,11 +1,29 @@
-"""Settings: ``echo.toml``, then ``.env.<mode>``, then ``ECHO_<SECTION>__<KEY>`` from the environment."""
+"""The settings as typed models. ``settings_sources.load_settings()`` fills them in; ``echo.toml`` explains each key."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, Secret, SecretStr, field_validator, model_validator
+
+from echo_core.adapters.settings_errors import Origins
+
+MIN_SECRET_LENGTH = 32
+"""Bytes of an HMAC-SHA256 key: at least its output (RFC 7518, 3.2)."""
+
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+_CORS_ORIGIN = re.compile(r"\*|https?://[^/\s?#]+")
+
+
+def _checked_secret(value: SecretStr) -> SecretStr:
+    secret = value.get_secret_value()
+    if secret and len(secret.encode()) < MIN_SECRET_LENGTH:
+        raise ValueError(f"must be at least {MIN_SECRET_LENGTH} bytes long (or empty)")
+    return value
 
 
 class Section(BaseModel):
@@ -23,6 +41,23 @@ class HttpSettings(Section):
     cors_origins: tuple[str, ...] = ()
     max_body_bytes: int = Field(default=1 << 20, ge=1024)
     idle_timeout_s: int = Field(default=30, ge=1)
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_absolute(cls, value: str) -> str:
+        if not value:
+            return value
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+            raise ValueError("must be an absolute http or https address without query, such as https://video.example")
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if any(_CORS_ORIGIN.fullmatch(origin) is None for origin in value):
+            raise ValueError("each must be '*' or an origin such as https://video.example, without path or final '/'")
+        return value
 
 
 class DatabaseSettings(Section):
@@ -57,6 +92,30 @@ class AuthSettings(Section):
     jwks_url: str = ""
     jwks_min_refetch_s: float = Field(default=60.0, ge=1)
     leeway_s: int = Field(default=30, ge=0, le=60)
+
+    _long_enough = field_validator("hs256_secret")(_checked_secret)
+
+    @field_validator("jwks_url")
+    @classmethod
+    def _is_safe(cls, value: str) -> str:
+        parts = urlsplit(value)
+        host = parts.hostname or ""
+        # A name without a dot (a container's) cannot be reached from, or spoofed by, the public network.
+        nearby = parts.scheme == "http" and bool(host) and (host in _LOOPBACK or not {".", ":"} & set(host))
+        if value and not (nearby or (parts.scheme == "https" and host)):
+            raise ValueError("must be an https address; http only for this machine or a host name without dots")
+        return value
+
+    @model_validator(mode="after")
+    def _one_kind_of_key(self) -> Self:
+        # Public keys and a shared secret side by side invite algorithm confusion (RFC 8725, 2.1).
+        if self.jwks_url and self.hs256_secret.get_secret_value():
+            raise ValueError("jwks_url and hs256_secret exclude each other; keep the one that your issuer signs with")
+        wanted = {"ES256", "RS256"} if self.jwks_url else {"HS256"}
+        if not self.algorithms or not set(self.algorithms) <= wanted:
+            with_or_without = "with" if self.jwks_url else "without"
+            raise ValueError(f"{with_or_without} jwks_url, algorithms must be among {', '.join(sorted(wanted))}")
+        return self
 
 
 class UploadSettings(Section):
@@ -113,6 +172,12 @@ class WorkerSettings(Section):
     poll_delay_s: float = Field(default=0.05, gt=0)
     shutdown_grace_s: float = Field(default=10.0, ge=0)
 
+    @model_validator(mode="after")
+    def _beats_within_lease(self) -> Self:
+        if self.heartbeat_s * 2 > self.lease_s:
+            raise ValueError("lease_s must be at least twice heartbeat_s, or one late heartbeat loses the lease")
+        return self
+
 
 class LogSettings(Section):
     """Structured logs on standard error. ``auto``: for people on a terminal, JSON elsewhere."""
@@ -122,17 +187,26 @@ class LogSettings(Section):
 
 
 class PluginsSettings(BaseModel):
-    """``disabled`` names, exact ``versions`` to insist on, and one table for each plugin, checked by its own model."""
+    """``disabled`` names, exact ``versions`` to insist on, and one table for each plugin, checked by its own model.
+
+    The tables are secret until then: nobody knows yet which of their keys are.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True)
+    __pydantic_extra__: dict[str, Secret[dict[str, object]]] = Field(init=False)
 
     disabled: tuple[str, ...] = ()
     versions: dict[str, str] = Field(default_factory=dict)
 
-    def section(self, plugin: str) -> dict[str, object]:
-        """The unchecked table ``[plugins.<plugin>]``."""
-        table = (self.model_extra or {}).get(plugin, {})
-        return dict(table) if isinstance(table, dict) else {"": table}
+    @property
+    def sections(self) -> tuple[str, ...]:
+        """The plugins that have a table."""
+        return tuple(self.__pydantic_extra__)
+
+    def section(self, plugin: str) -> Mapping[str, object]:
+        """The unchecked table ``[plugins.<plugin>]``; empty if there is none."""
+        table = self.__pydantic_extra__.get(plugin)
+        return {} if table is None else dict(table.get_secret_value())
 
 
 class Settings(Section):
@@ -152,6 +226,18 @@ class Settings(Section):
     worker: WorkerSettings = WorkerSettings()
     log: LogSettings = LogSettings()
     plugins: PluginsSettings = PluginsSettings()
+
+    _origins: Origins = PrivateAttr(default_factory=Origins)
+    _long_enough = field_validator("secret_key")(_checked_secret)
+
+    @property
+    def origins(self) -> Origins:
+        """Where each key was set, for error messages."""
+        return self._origins
+
+    def remember_origins(self, origins: Origins) -> None:
+        """Keep where each key was set. For the loader."""
+        self._origins = origins
 
     @property
     def public_url(self) -> str:
