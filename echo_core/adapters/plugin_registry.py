@@ -1,0 +1,228 @@
+"""The plugins of a running Echo: which are there, which are selected, and how their specs are opened.
+
+    registry = PluginRegistry.load(settings, secret=load_instance_secret(settings), clock=clock, kernel_steps=(...))
+    async with registry.open_storage() as storage, registry.open_transcoder() as transcoder:
+        ...
+
+``load`` refuses the start (``ConfigurationError``) if a selected backend cannot be had or a table of the configuration
+is wrong; any other broken plugin costs one warning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from importlib.metadata import EntryPoint
+from typing import TypeVar, cast
+
+from pydantic import BaseModel
+
+from echo_core.adapters.plugin_config import PluginConfigs
+from echo_core.adapters.plugin_loader import PluginStatus, load_plugins, report_failure
+from echo_core.adapters.plugin_selection import selection_issues
+from echo_core.adapters.plugin_specs import OpenableSpec, RegisteredSpec
+from echo_core.adapters.secrets import derive_key
+from echo_core.adapters.settings import Settings
+from echo_core.adapters.settings_errors import ConfigurationError
+from echo_core.application.pipeline import PipelineError, RegisteredStep, ordered
+from echo_core.application.services import PluginReport
+from echo_core.plugin_api.context import Clock, PluginContext
+from echo_core.plugin_api.events import EventHandler
+from echo_core.plugin_api.specs import (
+    CommandsSpec,
+    EventHandlerSpec,
+    RoutesSpec,
+    StepSpec,
+    StorageSpec,
+    TranscoderSpec,
+)
+from echo_core.plugin_api.steps import StepHandler
+from echo_core.plugin_api.storage import StorageBackend
+from echo_core.plugin_api.transcoder import Transcoder
+
+SpecT = TypeVar("SpecT", StorageSpec, TranscoderSpec, StepSpec, EventHandlerSpec, RoutesSpec, CommandsSpec)
+OpenedT = TypeVar("OpenedT")
+
+
+class PluginRegistry:
+    """Plugins as loaded once at start. Made by ``load``."""
+
+    def __init__(
+        self, statuses: Sequence[PluginStatus], configs: PluginConfigs, settings: Settings, secret: bytes, clock: Clock
+    ) -> None:
+        self.statuses = tuple(statuses)
+        self._configs = configs
+        self._settings = settings
+        self._secret = secret
+        self._clock = clock
+
+    @classmethod
+    def load(
+        cls,
+        settings: Settings,
+        *,
+        secret: bytes,
+        clock: Clock,
+        kernel_steps: tuple[RegisteredStep, ...] = (),
+        candidates: Iterable[EntryPoint] | None = None,
+        strict: bool = True,
+    ) -> PluginRegistry:
+        """Import, check and configure all plugins. Blocking; imports their code.
+
+        A plugin whose steps do not fit behind ``kernel_steps`` counts as failed. ``strict=False`` is for commands that
+        only list or explain: problems then show as reasons in ``statuses`` and nothing is refused. ``candidates``
+        stands for the installed entry points.
+        """
+        statuses = load_plugins(settings.plugins, candidates=candidates)
+        configs = PluginConfigs(settings, statuses)
+        statuses = tuple(
+            report_failure(status, reason) if (reason := configs.unconfigured.get(status.name)) else status
+            for status in statuses
+        )
+        statuses = _with_fitting_steps(statuses, kernel_steps)
+        issues = [*configs.issues, *selection_issues(settings, statuses)]
+        if issues and strict:
+            raise ConfigurationError(issues)
+        return cls(statuses, configs, settings, secret, clock)
+
+    def open_storage(self) -> AbstractAsyncContextManager[StorageBackend]:
+        """The storage that ``storage.backend`` selects."""
+        plugin, spec = self._find(StorageSpec, self._settings.storage.backend)
+        return self._open(plugin, spec, spec.open, StorageBackend)
+
+    def open_transcoder(self) -> AbstractAsyncContextManager[Transcoder]:
+        """The transcoder that ``transcoder.backend`` selects."""
+        plugin, spec = self._find(TranscoderSpec, self._settings.transcoder.backend)
+        return self._open(plugin, spec, spec.open, Transcoder)
+
+    def open_step(self, step: RegisteredStep) -> AbstractAsyncContextManager[StepHandler]:
+        """The handler of a plugin's step."""
+        # StepHandler is a protocol: its one method can be looked for, its type cannot.
+        return self._open(step.plugin, step.spec, step.spec.open, None, method="run")
+
+    def open_event_handler(self, handler: RegisteredSpec) -> AbstractAsyncContextManager[EventHandler]:
+        """One of ``event_handlers()``."""
+        spec = cast("EventHandlerSpec", handler.spec)
+        return self._open(handler.plugin, spec, spec.open, EventHandler)
+
+    def steps(self) -> tuple[RegisteredStep, ...]:
+        """The steps of plugins, unordered; they fit behind the kernel's (``pipeline.ordered`` accepts them)."""
+        return tuple(RegisteredStep(plugin=plugin, spec=spec) for plugin, spec in self.of_type(StepSpec))
+
+    def event_handlers(self) -> tuple[RegisteredSpec, ...]:
+        """The event handlers of plugins, in a stable order."""
+        return tuple(
+            RegisteredSpec(plugin=plugin, kind="event_handler", spec=spec)
+            for plugin, spec in self.of_type(EventHandlerSpec)
+        )
+
+    def of_type(self, kind: type[SpecT]) -> tuple[tuple[str, SpecT], ...]:
+        """(plugin, spec) of every loaded plugin, ordered by plugin; also ``RoutesSpec`` and ``CommandsSpec``."""
+        return tuple(
+            (entry.plugin, entry.spec)
+            for status in self.statuses
+            for entry in status.specs
+            if isinstance(entry.spec, kind)
+        )
+
+    def reports(self) -> tuple[PluginReport, ...]:
+        """Every installed plugin, as users see it."""
+        selected = {("storage", self._settings.storage.backend), ("transcoder", self._settings.transcoder.backend)}
+        return tuple(_report(status, selected) for status in self.statuses)
+
+    def _find(self, kind: type[SpecT], name: str) -> tuple[str, SpecT]:
+        for plugin, spec in self.of_type(kind):
+            if getattr(spec, "name", None) == name:
+                return plugin, spec
+        raise ConfigurationError(selection_issues(self._settings, self.statuses))
+
+    def _context(self, plugin: str, config: BaseModel) -> PluginContext:
+        self._settings.data_dir.mkdir(parents=True, exist_ok=True)
+        return PluginContext(
+            plugin=plugin,
+            config=config,
+            data_dir=self._settings.data_dir,
+            routes_url=f"{self._settings.public_url}/plugins/{plugin}",
+            clock=self._clock,
+            derive_key=partial(_plugin_key, self._secret, plugin),
+        )
+
+    @asynccontextmanager
+    async def _open(
+        self,
+        plugin: str,
+        spec: OpenableSpec,
+        opener: Callable[[PluginContext], AbstractAsyncContextManager[OpenedT]],
+        wanted: type[OpenedT] | None,
+        *,
+        method: str = "",
+    ) -> AsyncGenerator[OpenedT]:
+        what = f"{type(spec).__name__.removesuffix('Spec')} {spec.name!r} of plugin {plugin!r}"
+        manager = opener(self._context(plugin, self._configs.of(plugin, spec.config_model)))
+        if not isinstance(manager, AbstractAsyncContextManager):
+            raise TypeError(f"{what}: open returned a {type(manager).__name__}, not an async context manager")
+        async with manager as opened:
+            fits = isinstance(opened, wanted) if wanted is not None else callable(getattr(opened, method, None))
+            if not fits:
+                expected = wanted.__name__ if wanted is not None else f"an object with {method}()"
+                raise TypeError(f"{what}: open gave a {type(opened).__name__}, not {expected}")
+            yield opened
+
+
+def _plugin_key(secret: bytes, plugin: str, label: str) -> bytes:
+    return derive_key(secret, f"plugin:{plugin}:{label}")
+
+
+def _with_fitting_steps(
+    statuses: tuple[PluginStatus, ...], kernel_steps: tuple[RegisteredStep, ...]
+) -> tuple[PluginStatus, ...]:
+    """Fail the plugins whose steps cannot be placed, and no others."""
+
+    def steps_of(*some: PluginStatus) -> tuple[RegisteredStep, ...]:
+        return tuple(
+            RegisteredStep(plugin=entry.plugin, spec=entry.spec)
+            for status in some
+            for entry in status.specs
+            if isinstance(entry.spec, StepSpec)
+        )
+
+    problems: dict[str, str] = {}
+    accepted: tuple[RegisteredStep, ...] = kernel_steps
+    waiting = [status for status in statuses if steps_of(status)]
+    try:
+        ordered(accepted + steps_of(*waiting))
+    except PipelineError:
+        placed = True
+        while placed:  # one plugin may live on the products of another, whatever their names
+            placed = False
+            for status in tuple(waiting):
+                try:
+                    ordered(accepted + steps_of(status))
+                except PipelineError as error:
+                    problems[status.name] = str(error)
+                else:
+                    accepted += steps_of(status)
+                    waiting.remove(status)
+                    placed = True
+        problems = {status.name: problems[status.name] for status in waiting}
+    return tuple(report_failure(s, problems[s.name]) if s.name in problems else s for s in statuses)
+
+
+def _report(status: PluginStatus, selected: set[tuple[str, str]]) -> PluginReport:
+    provides: dict[str, tuple[str, ...]] = {}
+    capabilities: dict[str, dict[str, list[str]]] = {}
+    for entry in status.specs:
+        if entry.name not in provides.get(entry.kind, ()):
+            provides[entry.kind] = (*provides.get(entry.kind, ()), entry.name)
+        if isinstance(entry.spec, StorageSpec | TranscoderSpec):
+            capabilities.setdefault(entry.kind, {})[entry.name] = sorted(entry.spec.capabilities)
+    return PluginReport(
+        name=status.name,
+        version=status.version,
+        status=status.state,
+        reason=status.reason,
+        provides=provides,
+        capabilities=capabilities,
+        selected=any((entry.kind, entry.name) in selected for entry in status.specs),
+    )

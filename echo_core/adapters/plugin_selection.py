@@ -1,0 +1,37 @@
+"""Whether the backends that the configuration selects are there; what to do if not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from echo_core.adapters.plugin_loader import PluginStatus
+from echo_core.adapters.settings import Settings
+from echo_core.adapters.settings_errors import ConfigurationIssue, did_you_mean
+
+
+def selection_issues(settings: Settings, statuses: Sequence[PluginStatus]) -> list[ConfigurationIssue]:
+    """What keeps ``storage.backend`` and ``transcoder.backend`` from being opened, with the plugin and the fix."""
+    wanted = {"storage": settings.storage.backend, "transcoder": settings.transcoder.backend}
+    issues = []
+    for kind, name in wanted.items():
+        available = [entry.name for status in statuses for entry in status.specs if entry.kind == kind]
+        if name not in available:
+            key = f"{kind}.backend"
+            problem = _explain(kind, name, available, statuses)
+            issues.append(ConfigurationIssue(key, problem, settings.origins.describe(key)))
+    return issues
+
+
+def _explain(kind: str, name: str, available: Sequence[str], statuses: Sequence[PluginStatus]) -> str:
+    sentences = [f"no working plugin provides the {kind} {name!r}{did_you_mean(name, available)}"]
+    absent = [status for status in statuses if status.state != "loaded"]
+    # What a plugin that never loaded would have provided is unknown; its name is the best hint there is.
+    suspects = [status for status in absent if name in status.name] or absent
+    for status in suspects:
+        fix = "take it out of plugins.disabled" if status.state == "disabled" else "repair or reinstall it"
+        sentences.append(f"plugin {status.label} is {status.state}: {status.reason} ({fix})")
+    if not suspects:
+        sentences.append("install the plugin that provides it")
+    if available:
+        sentences.append(f"or set {kind}.backend to one of: {', '.join(sorted(available))}")
+    return "; ".join(sentences)
