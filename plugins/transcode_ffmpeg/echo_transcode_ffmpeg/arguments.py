@@ -47,9 +47,9 @@ PROGRESS = ("-progress", "pipe:1", "-nostats")
 
 
 def hls_output(name: str, segment_s: float) -> dict[str, str]:
-    """Options for one fragmented MP4 ``<name>.mp4`` described by the playlist ``<name>.m3u8``, in the working directory.
+    """Options for one fragmented MP4 ``<name>.mp4`` described by the playlist ``<name>.m3u8``.
 
-    Relative names, because the muxer would read ``%`` in a directory's name as a pattern.
+    In the working directory, by relative names, because the muxer would read ``%`` in a directory's name as a pattern.
     """
     return {
         "f": "hls",

@@ -72,7 +72,7 @@ async def find_tools(config: FfmpegConfig) -> Tools:
 
 async def _choose_ffmpeg(config: FfmpegConfig) -> tuple[Path, str]:
     if config.ffmpeg is not None:
-        version = await _version(config.ffmpeg, config)
+        version = await _version(config.ffmpeg.absolute(), config)
         if version is None:
             raise UnavailableError(
                 f"The configured ffmpeg ({config.ffmpeg}) cannot be run.",
@@ -93,7 +93,7 @@ async def _choose_ffmpeg(config: FfmpegConfig) -> tuple[Path, str]:
 
 async def _choose_ffprobe(config: FfmpegConfig) -> Path | None:
     if config.ffprobe is not None:
-        if await _version(config.ffprobe, config) is None:
+        if await _version(config.ffprobe.absolute(), config) is None:
             raise UnavailableError(
                 f"The configured ffprobe ({config.ffprobe}) cannot be run.",
                 code="ffprobe_missing",
@@ -139,7 +139,7 @@ async def _ask(program: Path, question: str, config: FfmpegConfig) -> str:
 async def _run(program: Path, question: str, config: FfmpegConfig) -> Outcome | None:
     try:
         outcome = await run(
-            [str(program.absolute()), question],
+            [str(program), question],
             cwd=Path("/"),
             limits=limits(config, cpu_s=VERSION_TIMEOUT_S),
             timeout_s=VERSION_TIMEOUT_S,

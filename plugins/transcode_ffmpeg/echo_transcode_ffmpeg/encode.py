@@ -73,7 +73,8 @@ def video_options(config: FfmpegConfig, request: LadderRequest, rung: Rung) -> d
     if request.align_to_s:
         # A little early, so that the frame at the boundary becomes the keyframe however ffmpeg rounds: some versions
         # take the frame nearest to the time, others the first one not before it.
-        times = [at - EARLY_FRAMES / rung.fps for at in request.align_to_s if at > EARLY_FRAMES / rung.fps]
+        # The first segment starts at 0 even where the source's picture starts a little later.
+        times = [at - EARLY_FRAMES / rung.fps for at in request.align_to_s[1:]]
         options |= {"g": NO_OWN_KEYFRAMES, "keyint_min": 1}
         options["force_key_frames"] = ",".join(f"{at:.4f}" for at in [0.0, *times])
     else:

@@ -16,7 +16,8 @@ from echo_core.plugin_api import (
 from echo_transcode_ffmpeg.process import Outcome
 
 _ADDRESS = re.compile(r"(\[[^\]@]+) @ 0x[0-9a-f]+\]")
-_TRUNCATED = ("moov atom not found", "EBML header parsing failed", "partial file")
+_TRUNCATED = ("moov atom not found", "Invalid data found")
+_MP4_BOXES = (b"ftyp", b"mdat", b"moov", b"wide", b"free", b"skip")
 _NO_SPACE = ("No space left on device", "Disk quota exceeded")
 _NO_MEMORY = ("Cannot allocate memory", "Resource temporarily unavailable")
 _UNREADABLE = ("Invalid data found when processing input", "not on whitelist", "Decoder not found", "does not contain")
@@ -40,10 +41,13 @@ def tidy(line: str, path: Path) -> str:
     return text.replace(str(path.parent), "…")
 
 
-def inspection_failed(outcome: Outcome, path: Path) -> EchoError:
-    """The error for a probe that found nothing it could read."""
+def inspection_failed(outcome: Outcome, path: Path, head: bytes) -> EchoError:
+    """The error for a probe that found nothing it could read; ``head``: the file's first bytes.
+
+    ffmpeg takes anything named ``.mp4`` for an MP4 without its index; only what looks like one is called cut off.
+    """
     text = "\n".join(outcome.errors)
-    if any(mark in text for mark in _TRUNCATED):
+    if head[4:8] in _MP4_BOXES and any(mark in text for mark in _TRUNCATED):
         error = unreadable(
             "The file is cut off: the part that says where its pictures and sounds lie is missing.",
             "media_truncated",

@@ -12,6 +12,7 @@ from pathlib import Path
 
 VISUAL_ENTRY_BYTES = 78  # of a VisualSampleEntry before its own boxes
 AUDIO_ENTRY_BYTES = 28  # of an AudioSampleEntry
+EIGHT_CHANNELS = 8  # written as 7 (ISO/IEC 14496-3, table 1.19)
 MAX_MOOF_BYTES = 8 * 1024 * 1024
 NON_SYNC_SAMPLE = 0x10000
 NEVER = 1 << 63
@@ -48,8 +49,14 @@ def read_track(init: bytes) -> Track:
         configuration = _child(entry[VISUAL_ENTRY_BYTES:], "avcC")
         return Track(codecs=f"{name}.{configuration[1:4].hex().upper()}", timescale=timescale)
     if name == "mp4a":
-        (channels,) = struct.unpack_from(">H", entry, 16)
-        return Track(codecs=_aac(_child(entry[AUDIO_ENTRY_BYTES:], "esds")[4:]), timescale=timescale, channels=channels)
+        object_type, specific = _aac(_child(entry[AUDIO_ENTRY_BYTES:], "esds")[4:])
+        # The entry's own count is always 2.
+        channels = specific[1] >> 3 & 0xF
+        return Track(
+            codecs=f"mp4a.{object_type:x}.{specific[0] >> 3}",
+            timescale=timescale,
+            channels=EIGHT_CHANNELS if channels == EIGHT_CHANNELS - 1 else channels,
+        )
     raise ValueError(f"unexpected sample entry {name!r}")
 
 
@@ -100,12 +107,11 @@ def _read_moof(path: Path, offset: int) -> bytes:
             offset += size
 
 
-def _aac(descriptor: bytes) -> str:
-    """``mp4a.OTI.AOT`` from an ES descriptor (ISO/IEC 14496-1, 7.2.6.5)."""
+def _aac(descriptor: bytes) -> tuple[int, bytes]:
+    """Object type and AudioSpecificConfig of an ES descriptor (ISO/IEC 14496-1, 7.2.6.5; 14496-3, 1.6.2.1)."""
     elementary = _descriptor(descriptor, 0x03)
     decoder = _descriptor(elementary[3:], 0x04)
-    specific = _descriptor(decoder[13:], 0x05)
-    return f"mp4a.{decoder[0]:x}.{specific[0] >> 3}"
+    return decoder[0], _descriptor(decoder[13:], 0x05)
 
 
 def _descriptor(data: bytes, tag: int) -> bytes:

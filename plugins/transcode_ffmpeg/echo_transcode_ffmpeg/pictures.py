@@ -79,7 +79,7 @@ async def storyboard(tools: Tools, config: FfmpegConfig, request: StoryboardRequ
     sheet_count = math.ceil(count / per_sheet)
     width, height = _tile_size(video, request.tile_width)
     source = ffmpeg.input(arguments.file_url(request.path), skip_frame="nokey", **arguments.INPUT)
-    stream = source["V:0"].filter("fps", fps=f"1000/{round(interval_s * 1000)}", start_time=0)
+    stream = source["V:0"].filter("fps", fps=f"1000/{round(interval_s * 1000)}", start_time=0, eof_action="pass")
     stream = _still(stream, video, width, height, tools)
     # The last picture is repeated until the last sheet is full, so that there are as many sheets as promised.
     stream = stream.filter("tpad", stop=sheet_count * per_sheet, stop_mode="clone")

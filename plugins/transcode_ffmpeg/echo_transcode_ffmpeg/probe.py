@@ -46,9 +46,38 @@ async def probe(tools: Tools, config: FfmpegConfig, path: Path) -> Json:
             "The file may be damaged: export it again as MP4 and upload that.",
         ) from cause
     if outcome.returncode != 0:
-        raise errors.inspection_failed(outcome, path)
+        raise errors.inspection_failed(outcome, path, await asyncio.to_thread(_head, path))
     found: Json = json.loads(outcome.stdout)
+    container = found.setdefault("format", {})
+    if not _duration(found):
+        container["duration"] = str(await _count_duration(tools, config, path))
     return found
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(8)
+
+
+async def _count_duration(tools: Tools, config: FfmpegConfig, path: Path) -> float:
+    """Seconds, by reading the file through without decoding: what browsers record does not say how long it is."""
+    times = [0]
+
+    def line(text: str) -> bool:
+        key, _, value = text.partition("=")
+        if key == "out_time_us" and value.isdigit():
+            times.append(int(value))
+        return key == "out_time_us"
+
+    options = [text for name, value in arguments.INPUT.items() for text in (f"-{name}", value)]
+    argv = [*arguments.command(tools.ffmpeg), *arguments.PROGRESS, *options, "-i", arguments.file_url(path)]
+    argv += ["-map", "0:V:0?", "-map", "0:a:0?", "-c", "copy", "-f", "null", "-"]
+    timeout_s = config.probe_timeout_s
+    try:
+        await run(argv, cwd=path.parent, limits=limits(config, cpu_s=timeout_s), timeout_s=timeout_s, on_line=line)
+    except ProgramTimeoutError:
+        return 0.0
+    return max(times) / 1e6
 
 
 def media_info(found: Json, request: InspectRequest) -> MediaInfo:
@@ -77,7 +106,7 @@ def media_info(found: Json, request: InspectRequest) -> MediaInfo:
         warnings.append(f"The file has {len(pictures)} pictures; only the first is used.")
     if len(audio) > 1:
         warnings.append(f"The file has {len(audio)} sound tracks; only the first is used.")
-    duration_s = _duration(container, pictures[:1] + sounds, start_s)
+    duration_s = _duration(found)
     _check_limits(video, duration_s, request)
     return MediaInfo(
         container=str(container.get("format_name", "")),
@@ -160,13 +189,13 @@ def _rotation(stream: Json) -> int:
     return 0
 
 
-def _duration(container: Json, streams: list[Json], start_s: float) -> float:
-    """Of the container, or of its longest stream where that does not know (raw AAC, interrupted recordings)."""
-    whole = _float(container.get("duration"))
+def _duration(found: Json) -> float:
+    """Of the container, or of its longest stream where that does not know; 0 if neither does."""
+    whole = _float(found["format"].get("duration"))
     if whole:
         return whole
-    ends = [(_float(s.get("duration")) or 0.0) + (_float(s.get("start_time")) or 0.0) - start_s for s in streams]
-    return max(ends, default=0.0)
+    streams = [stream for stream in found.get("streams", []) if not _is_cover(stream)]
+    return max((_float(stream.get("duration")) or 0.0 for stream in streams), default=0.0)
 
 
 def _is_cover(stream: Json) -> bool:
