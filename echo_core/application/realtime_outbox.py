@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from echo_core.application.realtime_frames import Frame
@@ -14,9 +14,6 @@ from echo_core.application.realtime_frames import Frame
 Send: TypeAlias = Callable[[str], Coroutine[Any, Any, None]]
 Spawn: TypeAlias = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 ProgressKey: TypeAlias = tuple[UUID, str]
-
-_GONE: Final = (OSError, RuntimeError)
-"""What servers raise when the peer is gone or the socket was closed; its endpoint learns of it by itself."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,6 +94,7 @@ class Outbox:
         self.closed = True
         if self._writer is not None:
             self._writer.cancel()
+            self._writer = None
         self._clear()
 
     def _has_room_for(self, frame: Frame) -> bool:
@@ -109,7 +107,9 @@ class Outbox:
             waits_for = coroutine.send(None)
         except StopIteration:
             return
-        except _GONE:
+        except Exception:
+            # Each server raises something else when the peer is gone. Its endpoint learns of it by itself, and
+            # whatever it is, the other connections of the same sweep must not notice.
             self.close()
             return
         self._writer = self._spawn(self._drain(_Resumed(coroutine, waits_for)))
@@ -119,7 +119,7 @@ class Outbox:
             await begun
             while (frame := self._next()) is not None:
                 await self._send(frame.text)
-        except _GONE:
+        except Exception:  # as in _write
             self.closed = True
             self._clear()
         finally:
