@@ -131,7 +131,9 @@ class Child:
         return code
 
     async def kill(self) -> int:
-        """Kill it and its group, and wait for the end of it."""
+        """Kill it and its group, and wait for the end of it. Does nothing the second time."""
+        if self._log.closed and self.exit_code is not None:
+            return self.exit_code  # its number may be another's by now
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         code = await self._process.wait()

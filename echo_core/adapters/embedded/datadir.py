@@ -32,16 +32,17 @@ class Instance:
     redis_url: str
 
 
-def write_private(path: Path, text: str) -> None:
-    """Replace a file as a whole; nobody but its owner may read it."""
+def write_private(path: Path, text: str, *, durable: bool = False) -> None:
+    """Replace a file as a whole; nobody but its owner may read it. ``durable``: it survives a power cut."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with suppress(FileNotFoundError):
         temporary.unlink()
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
     temporary.replace(path)
 
 
@@ -116,7 +117,7 @@ class DataDir:
         value = self.find_secret(name)
         if value is None:
             value = secrets.token_urlsafe(32)
-            write_private(self.secrets / name, value + "\n")
+            write_private(self.secrets / name, value + "\n", durable=True)
         return value
 
     def read_run(self, name: str) -> dict[str, object]:

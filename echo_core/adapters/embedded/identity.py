@@ -3,9 +3,9 @@
 An ordinary user runs them as themselves. PostgreSQL refuses to run as root, so root gives it an unprivileged user, and
 that user may be unable to pass the directories above ``data_dir`` or above the installed binaries (``/root`` is 0700).
 Opening those up is not ours to do. Instead the server keeps one capability of root, CAP_DAC_READ_SEARCH: it may read
-and pass, but write nothing that is not its own. Rejected: a user namespace in which root bears another number, since files
-of root stay writable from inside, and containers mostly forbid to make one. Where root has no such capability (it is
-not in the default set of containers), unreachable binaries are copied, and an unreachable ``data_dir`` is an error.
+and pass, but write nothing that is not its own. Rejected: a user namespace in which root bears another number, since
+files of root stay writable from inside, and containers mostly forbid to make one. Where root has no such capability (it
+is not in the default set of containers), unreachable binaries are copied, and an unreachable ``data_dir`` is an error.
 """
 
 from __future__ import annotations
