@@ -1,6 +1,6 @@
 """Transcoding: from one source file to what a browser can play.
 
-The contract, numbered so that the conformance kit (``echo_core.testing.TranscoderTests``) can cite it:
+The contract, numbered so that the conformance kit (``echo_core.testing.transcoder_kit``) can cite it:
 
 T1.  Every path in a request is absolute and local. Inputs are never written to; outputs go below ``out_dir``, which
      exists, is empty and belongs to the call.
