@@ -1,0 +1,1 @@
+"""The commands of ``echoctl``, a module for each subject; ``register`` mounts them."""

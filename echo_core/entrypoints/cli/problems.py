@@ -1,0 +1,62 @@
+"""Expected failures: what went wrong in a sentence, what to do about it, and with which code the process ends."""
+
+from __future__ import annotations
+
+from echo_core.entrypoints.cli.exits import ExitCode
+
+UNREACHABLE_CODES = frozenset({"instance_not_running", "cannot_connect", "provider_unavailable", "unavailable"})
+ALREADY_RUNNING_CODES = frozenset({"already_running", "already_uploading"})
+
+
+class CliError(Exception):
+    """A failure that ``echoctl`` explains instead of showing a traceback."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str,
+        remedy: str = "",
+        exit_code: ExitCode = ExitCode.FAILED,
+        request_id: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+        self.remedy = remedy
+        self.exit_code = exit_code
+        self.request_id = request_id
+
+    def as_json(self) -> dict[str, str]:
+        """The documented form: ``code``, ``message``, ``remedy``, and ``requestId`` where a server gave one."""
+        shown = {"code": self.code, "message": self.message, "remedy": self.remedy}
+        return {**shown, "requestId": self.request_id} if self.request_id else shown
+
+
+class ApiError(CliError):
+    """The server's own answer that something is wrong (a problem document, or what a proxy said instead)."""
+
+    def __init__(self, status: int, message: str, *, code: str, remedy: str = "", request_id: str = "") -> None:
+        exit_code = ExitCode.UNREACHABLE if status in {502, 503, 504} else ExitCode.FAILED
+        super().__init__(message, code=code, remedy=remedy, request_id=request_id, exit_code=exit_code)
+        self.status = status
+
+
+def explained(error: BaseException) -> CliError | None:
+    """The failure as a ``CliError``; None when it is a defect of ours, whose traceback is worth seeing."""
+    if isinstance(error, CliError):
+        return error
+    # Imported here: only a failing command pays for it.
+    from echo_core.plugin_api.errors import EchoError
+
+    if isinstance(error, EchoError):
+        return CliError(error.message, code=error.code, remedy=error.remedy, exit_code=_exit_code(error.code))
+    if isinstance(error, PermissionError | FileNotFoundError | IsADirectoryError) and error.filename is not None:
+        return CliError(f"{error.filename}: {error.strerror}.", code="file_error")
+    return None
+
+
+def _exit_code(code: str) -> ExitCode:
+    if code in ALREADY_RUNNING_CODES:
+        return ExitCode.ALREADY_RUNNING
+    return ExitCode.UNREACHABLE if code in UNREACHABLE_CODES else ExitCode.FAILED
