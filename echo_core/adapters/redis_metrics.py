@@ -6,11 +6,14 @@ An emptied Redis starts the counters anew, which is what a Prometheus counter ma
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from echo_core.application.step_metrics import StepCount, parse_step_counts
+from echo_core.plugin_api.errors import UnavailableError
 from echo_core.plugin_api.steps import Resource
 
 log = structlog.get_logger("echo.metrics")
@@ -20,7 +23,7 @@ TIMEOUT_S = 2.0
 
 
 class RedisStepMetrics:
-    """Adds to the hash; fields are ``count|step|resource|outcome|code`` and ``seconds|step|resource|outcome|code``."""
+    """Adds to the hash and reads it; its fields are described in ``application/step_metrics.py``."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -35,3 +38,12 @@ class RedisStepMetrics:
                 await pipe.execute()
         except (RedisError, OSError, TimeoutError) as error:
             log.debug("metrics.lost", error=type(error).__name__)
+
+    async def read(self) -> Sequence[StepCount]:
+        """Raises ``UnavailableError``."""
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                fields: dict[bytes, bytes] = await self._redis.hgetall(KEY)
+        except (RedisError, OSError, TimeoutError) as error:
+            raise UnavailableError("Redis did not tell the counters of steps.") from error
+        return parse_step_counts({name.decode(): value.decode() for name, value in fields.items()})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import structlog
@@ -12,8 +12,10 @@ import structlog
 from echo_core.application.engine import Engine
 from echo_core.application.job_changes import store_change
 from echo_core.application.pipeline import Pipeline
-from echo_core.application.ports import Doorbell, UnitOfWork, WorkerUnitsOfWork
+from echo_core.application.ports import Doorbell, WorkerUnitsOfWork
+from echo_core.application.videos import bury_video
 from echo_core.domain.ids import StepId
+from echo_core.domain.uploads import UploadState
 from echo_core.plugin_api.errors import EchoError, UnavailableError
 from echo_core.plugin_api.steps import Resource
 
@@ -96,10 +98,11 @@ class Reconciler:
             expired = await uow.uploads.list_expired(BATCH)
         for upload in expired:
             async with self._units_of_work.for_worker() as uow:
-                await self._expire(uow, upload.video_id)
-
-    async def _expire(self, uow: UnitOfWork, video_id: object) -> None:
-        raise NotImplementedError
+                current = await uow.uploads.get(upload.video_id, for_update=True)
+                if current.state is UploadState.OPEN and current.expires_at == upload.expires_at:
+                    log.info("upload.expired", video_id=str(upload.video_id))
+                    await uow.uploads.save(replace(current, state=UploadState.EXPIRED))
+                    await bury_video(uow, self._pipeline, upload.video_id)
 
     async def _prune(self) -> None:
         self._prune_in_s -= self._timing.every_s

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from echo_core.application.job_changes import store_change, video_event
 from echo_core.application.jobs import JobView, job_view
-from echo_core.application.ports import VideoQuery
+from echo_core.application.pipeline import Pipeline
+from echo_core.application.ports import UnitOfWork, VideoQuery
 from echo_core.application.services import ApiServices
 from echo_core.domain.artefacts import Artefact
 from echo_core.domain.errors import ConflictError, InvalidInputError
@@ -39,7 +40,8 @@ class VideoDetails:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MetadataCommand:
-    """What a person sets; None leaves a field as it is. ``expected_version=None``: whatever is there is replaced."""
+    """What a person sets; None leaves a field as it is. ``expected_versions=None``: whatever is there may be
+    replaced."""
 
     title: str | None = None
     description: str | None = None
@@ -47,7 +49,7 @@ class MetadataCommand:
     language: str | None = None
     visibility: Visibility | None = None
     chapters: tuple[Chapter, ...] | None = None
-    expected_version: int | None = None
+    expected_versions: frozenset[int] | None = None
 
 
 METADATA_FIELDS = ("title", "description", "tags", "language", "visibility", "chapters")
@@ -77,7 +79,7 @@ async def update_metadata(services: ApiServices, user: User, video_id: VideoId, 
     """
     async with services.units_of_work.for_user(user) as uow:
         video = await uow.videos.get(video_id, for_update=True)
-        if command.expected_version is not None and command.expected_version != video.version:
+        if command.expected_versions is not None and video.version not in command.expected_versions:
             raise VersionMismatchError(video.version)
         said = {name: getattr(command, name) for name in METADATA_FIELDS}
         new = {name: value for name, value in said.items() if value is not None and value != getattr(video, name)}
@@ -116,15 +118,20 @@ async def delete_video(services: ApiServices, user: User, video_id: VideoId, *, 
     Raises ``UnknownEntityError``.
     """
     async with services.units_of_work.for_user(user) as uow:
-        # The order in which completing an upload and the engine lock: upload, job, video.
-        await uow.uploads.get(video_id, for_update=True)
-        job = await uow.jobs.find_for_video(video_id, JobKind.PROCESS, for_update=True)
-        video = await uow.videos.get(video_id, for_update=True)
-        now = await uow.jobs.now()
-        await uow.videos.save(replace(video, deleted_at=now))
-        if job is not None and not job.state.finished:
-            await store_change(uow, job, job.cancel(now))
-        purge = services.pipeline.new_job(
-            JobKind.PURGE, video_id=video_id, owner_id=video.owner_id, now=now, correlation_id=correlation_id
-        )
-        await store_change(uow, None, purge, also=[video_event("video.deleted", video)])
+        await bury_video(uow, services.pipeline, video_id, correlation_id=correlation_id)
+
+
+async def bury_video(uow: UnitOfWork, pipeline: Pipeline, video_id: VideoId, *, correlation_id: str = "") -> None:
+    """Mark a video as deleted, cancel its job and start the purge. Raises ``UnknownEntityError``."""
+    # The order in which completing an upload and the engine lock: upload, job, video.
+    await uow.uploads.get(video_id, for_update=True)
+    job = await uow.jobs.find_for_video(video_id, JobKind.PROCESS, for_update=True)
+    video = await uow.videos.get(video_id, for_update=True)
+    now = await uow.jobs.now()
+    await uow.videos.save(replace(video, deleted_at=now))
+    if job is not None and not job.state.finished:
+        await store_change(uow, job, job.cancel(now))
+    purge = pipeline.new_job(
+        JobKind.PURGE, video_id=video_id, owner_id=video.owner_id, now=now, correlation_id=correlation_id
+    )
+    await store_change(uow, None, purge, also=[video_event("video.deleted", video)])

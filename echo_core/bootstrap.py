@@ -1,0 +1,395 @@
+"""The only place that wires everything together: settings to adapters, adapters to use cases.
+
+Entrypoints come here for whatever they need; nothing below imports this module. ``open_api`` and ``open_worker`` are
+the two compositions, each an async context manager that closes all that it opened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+from arq import ArqRedis
+from redis.exceptions import RedisError
+from sqlalchemy.ext.asyncio import AsyncEngine
+from typer import Typer
+
+from echo_core.adapters import settings_sources
+from echo_core.adapters.addresses import API_ROLE, WORKER_ROLE, Addresses, addresses, role_password
+from echo_core.adapters.arq_queue import ArqDoorbell, ArqListener, open_arq
+from echo_core.adapters.clock import SystemClock
+from echo_core.adapters.logs import configure_logging
+from echo_core.adapters.plugin_registry import PluginRegistry
+from echo_core.adapters.postgres.engine import open_engine
+from echo_core.adapters.postgres.health import check_database
+from echo_core.adapters.postgres.migrate import migrate
+from echo_core.adapters.postgres.units_of_work import PostgresUserUnitsOfWork, PostgresWorkerUnitsOfWork
+from echo_core.adapters.redis_events import RedisEventBus, RedisEventSource
+from echo_core.adapters.redis_metrics import RedisStepMetrics
+from echo_core.adapters.redis_tickets import RedisTicketStore
+from echo_core.adapters.scratch import worker_scratch
+from echo_core.adapters.secrets import derive_key, load_instance_secret
+from echo_core.adapters.settings import Settings
+from echo_core.adapters.tokens import issue_embedded_token, open_tokens
+from echo_core.application.commit_relay import CommitRelay, OpenedEventHandler
+from echo_core.application.engine import Engine
+from echo_core.application.health import ReadinessCheck
+from echo_core.application.lease_watch import EngineTiming
+from echo_core.application.pipeline import Pipeline, RegisteredStep, ordered
+from echo_core.application.ports import WorkerUnitsOfWork
+from echo_core.application.processing import process_steps
+from echo_core.application.purging import purge_steps
+from echo_core.application.realtime import Realtime, RealtimeHub
+from echo_core.application.reconciling import Reconciler, ReconcilerTiming
+from echo_core.application.services import ApiServices, Limits, PluginReport
+from echo_core.domain.ids import StepId
+from echo_core.plugin_api.context import PluginContext
+from echo_core.plugin_api.errors import UnavailableError
+from echo_core.plugin_api.events import Event
+from echo_core.plugin_api.specs import CommandsSpec, EventHandlerSpec, NoConfig, RoutesSpec
+from echo_core.plugin_api.steps import Resource, StepHandler
+from echo_core.plugin_api.storage import StorageBackend
+
+KERNEL = "kernel"
+
+
+async def migrate_database(settings: Settings) -> None:
+    """Bring the database up to date: tables, policies, roles and their passwords. Safe to run at any time."""
+    secret = load_instance_secret(settings)
+    await migrate(
+        addresses(settings, secret).owner_url,
+        api_password=role_password(secret, API_ROLE),
+        worker_password=role_password(secret, WORKER_ROLE),
+    )
+
+
+def kernel_steps(settings: Settings) -> tuple[RegisteredStep, ...]:
+    """The steps that the kernel itself brings to a processing job."""
+    specs = process_steps(
+        max_duration_s=settings.transcoder.max_duration_s,
+        segment_s=settings.transcoder.segment_s,
+        short_sides=settings.transcoder.short_sides,
+    )
+    return tuple(RegisteredStep(plugin=KERNEL, spec=spec) for spec in specs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Core:
+    """What API and worker both have."""
+
+    settings: Settings
+    secret: bytes
+    clock: SystemClock
+    registry: PluginRegistry
+    addresses: Addresses
+    redis: ArqRedis
+    bus: RedisEventBus
+    doorbell: ArqDoorbell
+    relay: CommitRelay
+
+
+@asynccontextmanager
+async def _open_core(settings: Settings) -> AsyncIterator[Core]:
+    secret = load_instance_secret(settings)
+    clock = SystemClock()
+    registry = PluginRegistry.load(settings, secret=secret, clock=clock, kernel_steps=kernel_steps(settings))
+    where = addresses(settings, secret)
+    async with AsyncExitStack() as stack:
+        redis = open_arq(where.redis_url)
+        stack.push_async_callback(redis.aclose)
+        bus = RedisEventBus(where.redis_url)
+        stack.push_async_callback(bus.aclose)
+        doorbell = ArqDoorbell(redis)
+        handlers = [
+            OpenedEventHandler(
+                plugin=entry.plugin,
+                spec=entry.spec,
+                handler=await stack.enter_async_context(registry.open_event_handler(entry)),
+            )
+            for entry in registry.event_handlers()
+            if isinstance(entry.spec, EventHandlerSpec)
+        ]
+        relay = CommitRelay(bus=bus, doorbell=doorbell, handlers=handlers)
+        await stack.enter_async_context(relay.running())
+        yield Core(
+            settings=settings,
+            secret=secret,
+            clock=clock,
+            registry=registry,
+            addresses=where,
+            redis=redis,
+            bus=bus,
+            doorbell=doorbell,
+            relay=relay,
+        )
+
+
+# --- the API -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Api:
+    """What the HTTP application is made of."""
+
+    settings: Settings
+    services: ApiServices
+    realtime: Realtime
+    checks: Sequence[ReadinessCheck]
+    step_metrics: RedisStepMetrics
+    plugin_routes: Sequence[tuple[str, RoutesSpec]]
+
+
+@asynccontextmanager
+async def open_api(settings: Settings) -> AsyncIterator[Api]:
+    """Open all that the API needs. Nothing has to be reachable yet: readiness tells what is missing."""
+    async with AsyncExitStack() as stack:
+        core = await stack.enter_async_context(_open_core(settings))
+        engine = await stack.enter_async_context(_engine(settings, core.addresses.api_url, "echo api"))
+        units_of_work = PostgresUserUnitsOfWork(engine, core.relay)
+        storage = await stack.enter_async_context(core.registry.open_storage())
+        tokens = await stack.enter_async_context(open_tokens(settings, secret=core.secret, clock=core.clock))
+        limits = limits_of(settings)
+        services = ApiServices(
+            units_of_work=units_of_work,
+            storage=storage,
+            storage_name=settings.storage.backend,
+            tokens=tokens,
+            pipeline=pipeline_of(settings, core.registry),
+            limits=limits,
+            clock=core.clock,
+            plugins=core.registry.reports(),
+        )
+        tickets = RedisTicketStore(core.addresses.redis_url)
+        stack.push_async_callback(tickets.aclose)
+        hub = RealtimeHub(
+            units_of_work=units_of_work,
+            source=RedisEventSource(core.addresses.redis_url),
+            limits=limits,
+            clock=core.clock,
+        )
+        yield Api(
+            settings=settings,
+            services=services,
+            realtime=Realtime(hub=hub, tokens=tokens, tickets=tickets, limits=limits, clock=core.clock),
+            checks=readiness_checks(core, engine, storage),
+            step_metrics=RedisStepMetrics(core.redis),
+            plugin_routes=core.registry.of_type(RoutesSpec),
+        )
+
+
+def limits_of(settings: Settings) -> Limits:
+    """The limits of use cases, out of the sections that set them."""
+    realtime = settings.realtime
+    return Limits(
+        public_url=settings.public_url,
+        max_upload_bytes=settings.upload.max_size_bytes,
+        upload_expires_in_s=settings.upload.expires_in_s,
+        url_expires_in_s=settings.storage.url_expires_in_s,
+        max_body_bytes=settings.http.max_body_bytes,
+        cors_origins=settings.http.cors_origins,
+        ws_auth_timeout_s=realtime.auth_timeout_s,
+        ws_ticket_expires_in_s=realtime.ticket_expires_in_s,
+        ws_max_queue=realtime.max_queue,
+        ws_max_connections_per_user=realtime.max_connections_per_user,
+        ws_poll_s=realtime.poll_s,
+    )
+
+
+def pipeline_of(
+    settings: Settings, registry: PluginRegistry, units_of_work: WorkerUnitsOfWork | None = None
+) -> Pipeline:
+    """The pipeline of this instance; with ``units_of_work`` its steps can also be run."""
+    purge = tuple(RegisteredStep(plugin=KERNEL, spec=spec) for spec in purge_steps(units_of_work))
+    return Pipeline(process=ordered((*kernel_steps(settings), *registry.steps())), purge=purge)
+
+
+def readiness_checks(core: Core, engine: AsyncEngine, storage: StorageBackend) -> Sequence[ReadinessCheck]:
+    """Each dependency by name. Without Redis the API serves on: work starts later and events are replayed."""
+
+    async def ping() -> None:
+        try:
+            await core.redis.ping()
+        except (RedisError, OSError) as error:
+            raise UnavailableError("Redis does not answer.") from error
+
+    return (
+        ReadinessCheck(name="database", check=lambda: check_database(engine)),
+        ReadinessCheck(name="redis", check=ping, required=False),
+        ReadinessCheck(name="storage", check=storage.check),
+    )
+
+
+# --- the worker --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerProcess:
+    """A worker, ready to run."""
+
+    name: str
+    slots: Mapping[Resource, int]
+    engine: Engine
+    reconciler: Reconciler
+    listeners: Mapping[Resource, ArqListener]
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until ``stop`` is set and running steps have ended or were released."""
+        ready = asyncio.Event()
+        async with asyncio.TaskGroup() as tasks:
+            engine = tasks.create_task(self.engine.run(ready=ready, stop=stop), name="engine")
+            await ready.wait()
+            helpers = [tasks.create_task(self.reconciler.run(), name="reconciler")]
+            helpers += [tasks.create_task(listener.run(), name=f"rings {r}") for r, listener in self.listeners.items()]
+            await engine
+            for helper in helpers:
+                helper.cancel()
+
+
+@asynccontextmanager
+async def open_worker(settings: Settings) -> AsyncIterator[WorkerProcess]:
+    """Open all that a worker needs."""
+    worker = settings.worker
+    slots = {Resource.LIGHT: worker.light_slots, Resource.CPU: worker.cpu_slots, Resource.NET: worker.net_slots}
+    async with AsyncExitStack() as stack:
+        core = await stack.enter_async_context(_open_core(settings))
+        database = await stack.enter_async_context(_engine(settings, core.addresses.worker_url, "echo worker"))
+        units_of_work = PostgresWorkerUnitsOfWork(database, core.relay)
+        pipeline = pipeline_of(settings, core.registry, units_of_work)
+        name, scratch = stack.enter_context(worker_scratch(settings.data_dir / "scratch"))
+        engine = Engine(
+            units_of_work=units_of_work,
+            storage=await stack.enter_async_context(core.registry.open_storage()),
+            transcoder=await stack.enter_async_context(core.registry.open_transcoder()),
+            handlers=await _open_handlers(stack, core, pipeline),
+            slots=slots,
+            scratch=scratch,
+            worker=name,
+            bus=core.bus,
+            metrics=RedisStepMetrics(core.redis),
+            timing=EngineTiming(
+                lease_s=worker.lease_s,
+                heartbeat_s=worker.heartbeat_s,
+                watch_s=worker.watch_s,
+                shutdown_grace_s=worker.shutdown_grace_s,
+            ),
+        )
+        reconciler = Reconciler(
+            engine=engine,
+            units_of_work=units_of_work,
+            doorbell=core.doorbell,
+            pipeline=pipeline,
+            timing=ReconcilerTiming(
+                every_s=worker.reconcile_s,
+                ring_again_s=worker.ring_again_s,
+                event_retention=timedelta(days=settings.realtime.event_retention_days),
+            ),
+        )
+        listeners = _listeners(core, engine, slots)
+        engine.on_slots_changed = lambda resource, free: listeners[resource].slots_changed(free)
+        yield WorkerProcess(name=name, slots=slots, engine=engine, reconciler=reconciler, listeners=listeners)
+
+
+def _listeners(core: Core, engine: Engine, slots: Mapping[Resource, int]) -> Mapping[Resource, ArqListener]:
+    return {
+        resource: ArqListener(
+            core.redis,
+            resource,
+            slots=slots[resource],
+            free_slots=partial(engine.free_slots, resource),
+            claim=partial(engine.claim_next, resource),
+            poll_delay_s=core.settings.worker.poll_delay_s,
+        )
+        for resource in Resource
+    }
+
+
+async def _open_handlers(stack: AsyncExitStack, core: Core, pipeline: Pipeline) -> Mapping[str, StepHandler]:
+    handlers: dict[str, StepHandler] = {}
+    for entry in (*pipeline.process, *pipeline.purge):
+        manager = entry.spec.open(_kernel_context(core)) if entry.plugin == KERNEL else core.registry.open_step(entry)
+        handlers[entry.spec.name] = await stack.enter_async_context(manager)
+    return handlers
+
+
+def _kernel_context(core: Core) -> PluginContext:
+    return PluginContext(
+        plugin=KERNEL,
+        config=NoConfig(),
+        data_dir=core.settings.data_dir,
+        routes_url=core.settings.public_url,
+        clock=core.clock,
+        derive_key=lambda label: derive_key(core.secret, f"{KERNEL}:{label}"),
+    )
+
+
+def _engine(settings: Settings, url: str, name: str) -> AbstractAsyncContextManager[AsyncEngine]:
+    database = settings.database
+    return open_engine(
+        url,
+        application_name=name,
+        pool_size=database.pool_size,
+        statement_timeout_s=database.statement_timeout_s,
+        connect_timeout_s=database.connect_timeout_s,
+    )
+
+
+# --- for the command line ----------------------------------------------------------------------------------------
+
+
+def configure_process(settings: Settings, process: str) -> None:
+    """Logs of a long-running process."""
+    configure_logging(settings.log, process=process)
+
+
+def load_settings(config: Path | None = None) -> Settings:
+    """All settings. Raises an ``EchoError`` that lists everything that is wrong."""
+    return settings_sources.load_settings(config_path=config)
+
+
+async def issue_token(settings: Settings, email: str, expires_in_s: int) -> str:
+    """A bearer token for the user with that address, who is created at need.
+
+    Raises ``UnavailableError`` when the embedded database does not run, another ``EchoError`` when tokens come from
+    elsewhere.
+    """
+    secret = load_instance_secret(settings)
+    where = addresses(settings, secret)
+    async with (
+        _engine(settings, where.worker_url, "echo token") as engine,
+        PostgresWorkerUnitsOfWork(engine, _nobody).for_worker() as uow,
+    ):
+        user = await uow.local_users.get_or_add(email)
+    return issue_embedded_token(user, settings, secret, expires_in_s)
+
+
+async def _nobody(events: Sequence[Event], rings: Sequence[tuple[StepId, Resource]]) -> None:
+    """Nothing that this process commits has to be told."""
+
+
+def plugin_reports(settings: Settings) -> tuple[PluginReport, ...]:
+    """Every installed plugin and what became of it. Refuses nothing: what is wrong shows as a reason."""
+    return _lenient_registry(settings).reports()
+
+
+def plugin_commands(settings: Settings) -> Sequence[tuple[str, Typer]]:
+    """(plugin, its commands)."""
+    return tuple((plugin, spec.app) for plugin, spec in _lenient_registry(settings).of_type(CommandsSpec))
+
+
+def _lenient_registry(settings: Settings) -> PluginRegistry:
+    secret = load_instance_secret(settings)
+    return PluginRegistry.load(
+        settings, secret=secret, clock=SystemClock(), kernel_steps=kernel_steps(settings), strict=False
+    )
+
+
+def local_url(settings: Settings) -> str:
+    """Where the API of these settings listens on this machine."""
+    host = settings.http.host
+    everywhere = host in {"0.0.0.0", "::"}  # noqa: S104 - what was configured, not what we choose
+    return f"http://{'127.0.0.1' if everywhere else host}:{settings.http.port}"

@@ -1,0 +1,29 @@
+"""The worker process: claims and runs steps until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING
+
+import structlog
+
+from echo_core.bootstrap import configure_process, open_worker
+
+if TYPE_CHECKING:
+    from echo_core.adapters.settings import Settings
+
+log = structlog.get_logger("echo.worker")
+
+
+async def work(settings: Settings) -> None:
+    """Run a worker until SIGTERM or SIGINT; running steps get ``worker.shutdown_grace_s`` to end."""
+    configure_process(settings, "worker")
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with open_worker(settings) as worker:
+        log.info("worker.started", name=worker.name, slots=dict(worker.slots))
+        await worker.run(stop)
+    log.info("worker.stopped")
