@@ -1,4 +1,4 @@
-"""A program in the place of the API or the worker: ``standin.py api <port>`` answers /healthz, ``standin.py worker``."""
+"""A program in the place of the API (``standin.py api <port>`` answers /healthz) or the worker."""
 
 import http.server
 import os
@@ -18,7 +18,7 @@ class Health(http.server.BaseHTTPRequestHandler):
 
 
 def main() -> None:
-    print(f"{sys.argv[1]} uses {os.environ['ECHO_DATABASE__URL']} and {os.environ['ECHO_REDIS__URL']}")
+    print(f"{sys.argv[1]} uses {os.environ['ECHO_DATABASE__URL']} and {os.environ['ECHO_REDIS__URL']}")  # noqa: T201
     if sys.argv[1] == "deaf":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if sys.argv[1] == "failing":

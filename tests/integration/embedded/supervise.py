@@ -1,4 +1,4 @@
-"""``up`` with stand-ins as a process of its own: ``supervise.py <data_dir> <port> <worker>``; the exit code tells how."""
+"""``up`` with stand-ins, as a process of its own: ``supervise.py <data_dir> <port> <api> <worker>``."""
 
 import asyncio
 import os
@@ -23,7 +23,7 @@ async def migrate(addresses: ServiceAddresses) -> None:
         await connection.close()
 
 
-async def main(data_dir: str, port: str, worker: str) -> None:
+async def main(data_dir: str, port: str, api: str, worker: str) -> None:
     await run_up(
         Up(
             settings=Settings(
@@ -31,11 +31,10 @@ async def main(data_dir: str, port: str, worker: str) -> None:
                 http=HttpSettings(port=int(port)),
                 worker=WorkerSettings(shutdown_grace_s=5),
             ),
-            api=[sys.executable, STANDIN, "api", port],
+            api=[sys.executable, STANDIN, api, port],
             worker=[sys.executable, STANDIN, worker],
             environment=os.environ,
             migrate=migrate,
-            console=lambda line: print(line, flush=True),
             fsync=False,
         )
     )
@@ -45,5 +44,5 @@ if __name__ == "__main__":
     try:
         asyncio.run(main(*sys.argv[1:]))
     except EmbeddedError as error:
-        print(error, flush=True)
+        sys.stderr.write(str(error))
         sys.exit(error.exit_code)
