@@ -1,50 +1,51 @@
 """What workers count about their steps, for whoever scrapes the API.
 
-Workers accumulate in one hash (``echo:step_metrics``), with these fields; all values are numbers and only grow:
-
-- ``count|<step>|<state>``: runs that ended in that state (``succeeded``, ``failed``, ``skipped``, ``cancelled``);
-- ``seconds|<step>``: wall time of succeeded runs, in seconds;
-- ``failure|<step>|<code>``: failed attempts by error code.
-
-Losing the hash resets counters to zero, which Prometheus expects of counters.
+Workers add to one hash. Its fields are ``count|<step>|<resource>|<outcome>|<code>`` (runs that ended so) and
+``seconds|<step>|<resource>|<outcome>|<code>`` (their wall time); ``code`` is the error's, empty without one. Values
+only grow; losing the hash resets them to zero, which Prometheus expects of counters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
-
-HASH_KEY = "echo:step_metrics"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class StepMetrics:
-    """Counters since the hash began. Keys: (step, state), step, (step, error code)."""
+class StepCount:
+    """Runs of one step that ended in one way, and how long they took together."""
 
-    runs: Mapping[tuple[str, str], float] = field(default_factory=dict)
-    seconds: Mapping[str, float] = field(default_factory=dict)
-    failures: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    step: str
+    resource: str
+    outcome: str
+    code: str
+    runs: float
+    seconds: float
 
 
 class StepMetricsReader(Protocol):
     """Reads what all workers counted."""
 
-    async def read(self) -> StepMetrics:
+    async def read(self) -> Sequence[StepCount]:
         """Raises ``UnavailableError``."""
 
 
-def parse_step_metrics(fields: Iterable[tuple[str, str]]) -> StepMetrics:
-    """The counters in a hash's fields; what it does not know, it leaves out."""
-    runs: dict[tuple[str, str], float] = {}
-    seconds: dict[str, float] = {}
-    failures: dict[tuple[str, str], float] = {}
-    for name, value in fields:
+def parse_step_counts(fields: Mapping[str, str]) -> tuple[StepCount, ...]:
+    """The counters in a hash's fields, ordered; fields of another form are left out."""
+    values: dict[tuple[str, str, str, str], dict[str, float]] = {}
+    for name, value in fields.items():
         match name.split("|"):
-            case ["count", step, state]:
-                runs[step, state] = float(value)
-            case ["seconds", step]:
-                seconds[step] = float(value)
-            case ["failure", step, code]:
-                failures[step, code] = float(value)
-    return StepMetrics(runs=runs, seconds=seconds, failures=failures)
+            case [("count" | "seconds") as what, step, resource, outcome, code]:
+                values.setdefault((step, resource, outcome, code), {})[what] = float(value)
+    return tuple(
+        StepCount(
+            step=step,
+            resource=resource,
+            outcome=outcome,
+            code=code,
+            runs=counted.get("count", 0.0),
+            seconds=counted.get("seconds", 0.0),
+        )
+        for (step, resource, outcome, code), counted in sorted(values.items())
+    )

@@ -1,0 +1,234 @@
+"""Playback: playlists and pictures of one video, for its owner or whoever holds a playback token."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from urllib.parse import quote
+from uuid import UUID
+
+from echo_core.application.ports import Tokens
+from echo_core.application.services import ApiServices
+from echo_core.domain.artefacts import (
+    POSTER_KIND,
+    RENDITION_KIND,
+    STORYBOARD_KIND,
+    STORYBOARD_SHEET_KIND,
+    Artefact,
+)
+from echo_core.domain.errors import IllegalChangeError, UnknownEntityError
+from echo_core.domain.ids import VideoId
+from echo_core.domain.playlists import AudioTrack, VideoVariant, master_playlist, media_playlist, with_sheet_uris
+from echo_core.domain.uploads import UploadState
+from echo_core.domain.users import User
+from echo_core.plugin_api.storage import ReadObject, ReadUrl, SignedUrl
+
+MAX_STORYBOARD_INDEX_BYTES = 4 << 20
+"""A cue takes about 80 bytes, so this is a storyboard of over 50,000 pictures: more is not ours."""
+RENDITION_SUFFIX = ".mp4"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlaybackUrls:
+    """Where players find a video's parts, each with a playback token; None: not made (yet)."""
+
+    playback_url: str | None
+    poster_url: str | None
+    storyboard_url: str | None
+    source_url: str | None
+
+
+class NotPlayableError(IllegalChangeError):
+    """There is nothing to play yet."""
+
+    default_code = "video_not_playable"
+    default_remedy = "Wait until the video's status is playable or ready."
+
+
+def viewer(tokens: Tokens, token: str, video_id: VideoId) -> User:
+    """In whose name a playback token reads. Raises ``AuthError``."""
+    owner_id = tokens.verify_playback(token, video_id)
+    return User(id=owner_id, claims={"sub": str(owner_id), "role": "authenticated"})
+
+
+class PlaybackTokens:
+    """Mints playback tokens, and for a while the same one for the same video.
+
+    A list shows many posters: minting each anew would cost more than reading the list, and addresses that change with
+    every answer defeat the browser's cache.
+    """
+
+    def __init__(self, tokens: Tokens, now_s: Callable[[], float], *, keep_s: float, max_kept: int = 4096) -> None:
+        self._tokens = tokens
+        self._now_s = now_s
+        self._keep_s = keep_s
+        self._max_kept = max_kept
+        self._kept: OrderedDict[tuple[UUID, UUID], tuple[float, str]] = OrderedDict()
+
+    def mint(self, owner_id: UUID, video_id: UUID) -> str:
+        """A token that is good for at least its configured lifetime less ``keep_s``."""
+        now_s = self._now_s()
+        kept = self._kept.get((owner_id, video_id))
+        if kept is not None and kept[0] > now_s:
+            return kept[1]
+        token = self._tokens.mint_playback(owner_id, video_id)
+        self._kept[owner_id, video_id] = (now_s + self._keep_s, token)
+        self._kept.move_to_end((owner_id, video_id))
+        if len(self._kept) > self._max_kept:
+            self._kept.popitem(last=False)
+        return token
+
+
+def stream_url(public_url: str, video_id: VideoId, part: str, token: str) -> str:
+    """The absolute address of a part of a video. ``part`` is empty for the progressive file."""
+    path = f"{public_url}/api/v1/stream/video/{video_id}"
+    return f"{path}/{part}?token={quote(token, safe='')}" if part else f"{path}?token={quote(token, safe='')}"
+
+
+def playback_urls(
+    public_url: str, video_id: VideoId, token: str, artefacts: Sequence[Artefact], *, has_source: bool
+) -> PlaybackUrls:
+    """The addresses of what there is; ``has_source``: the upload is complete."""
+    kinds = {a.kind for a in artefacts}
+
+    def url(kind: str, part: str) -> str | None:
+        return stream_url(public_url, video_id, part, token) if kind in kinds else None
+
+    return PlaybackUrls(
+        playback_url=url(RENDITION_KIND, "master.m3u8"),
+        poster_url=url(POSTER_KIND, "poster.jpg"),
+        storyboard_url=url(STORYBOARD_KIND, "storyboard.vtt"),
+        source_url=stream_url(public_url, video_id, "", token) if has_source else None,
+    )
+
+
+async def get_master_playlist(services: ApiServices, user: User, video_id: VideoId, token: str) -> str:
+    """The master playlist; media playlists are relative to it and carry ``token``.
+
+    Raises ``UnknownEntityError``, ``NotPlayableError``.
+    """
+    async with services.units_of_work.for_user(user) as uow:
+        await uow.videos.get(video_id)
+        artefacts = await uow.artefacts.list_for_video(video_id)
+    renditions = [a for a in artefacts if a.kind == RENDITION_KIND]
+    query = f"?token={quote(token, safe='')}"
+
+    def uri(artefact: Artefact) -> str:
+        return f"renditions/{artefact.name.removesuffix(RENDITION_SUFFIX)}.m3u8{query}"
+
+    variants = [_variant(a, uri(a)) for a in renditions if a.facts.get("type") == "video"]
+    audio = next((_audio(a, uri(a)) for a in renditions if a.facts.get("type") == "audio"), None)
+    if not variants and audio is None:
+        raise NotPlayableError("Nothing of this video can be played yet.")
+    return master_playlist(variants, audio)
+
+
+def _variant(artefact: Artefact, uri: str) -> VideoVariant:
+    return VideoVariant(
+        uri=uri,
+        codecs=str(artefact.facts.get("codecs", "")),
+        peak_bitrate_bps=int(_number(artefact, "peak_bitrate_bps")),
+        average_bitrate_bps=int(_number(artefact, "average_bitrate_bps")),
+        width=int(_number(artefact, "width")),
+        height=int(_number(artefact, "height")),
+        fps=_number(artefact, "fps"),
+    )
+
+
+def _audio(artefact: Artefact, uri: str) -> AudioTrack:
+    return AudioTrack(
+        uri=uri,
+        codecs=str(artefact.facts.get("codecs", "")),
+        peak_bitrate_bps=int(_number(artefact, "peak_bitrate_bps")),
+        average_bitrate_bps=int(_number(artefact, "average_bitrate_bps")),
+        channels=int(_number(artefact, "channels")),
+        language=str(artefact.facts.get("language", "")),
+    )
+
+
+def _number(artefact: Artefact, fact: str) -> float:
+    value = artefact.facts.get(fact)
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
+async def get_media_playlist(services: ApiServices, user: User, video_id: VideoId, name: str) -> str:
+    """The playlist of one rendition, with a signed URL of its bytes. Raises ``UnknownEntityError``."""
+    artefact = await _find(services, user, video_id, RENDITION_KIND, name + RENDITION_SUFFIX)
+    if not artefact.segments:
+        raise UnknownEntityError("This rendition has no segments.")
+    signed = await _signed(services, artefact)
+    return media_playlist(signed.url, artefact.init_length_bytes, artefact.segments)
+
+
+async def get_poster_url(services: ApiServices, user: User, video_id: VideoId) -> SignedUrl:
+    """A signed URL of the poster. Raises ``UnknownEntityError``."""
+    async with services.units_of_work.for_user(user) as uow:
+        await uow.videos.get(video_id)
+        artefacts = await uow.artefacts.list_for_video(video_id)
+    poster = next((a for a in artefacts if a.kind == POSTER_KIND), None)
+    if poster is None:
+        raise UnknownEntityError("This video has no poster (yet).")
+    return await _signed(services, poster)
+
+
+async def get_storyboard_index(services: ApiServices, user: User, video_id: VideoId, token: str) -> str:
+    """The WebVTT index of the storyboard; its sheets are relative to it and carry ``token``.
+
+    Raises ``UnknownEntityError``.
+    """
+    index = await _find(services, user, video_id, STORYBOARD_KIND, "storyboard.vtt")
+    text = b""
+    request = ReadObject(key=index.storage_key, end=MAX_STORYBOARD_INDEX_BYTES, generation=index.generation or None)
+    async with aclosing(services.storage.open_read(request)) as chunks:
+        async for chunk in chunks:
+            text += chunk
+    query = f"?token={quote(token, safe='')}"
+    return with_sheet_uris(text.decode(), lambda sheet: f"storyboard/{sheet}{query}")
+
+
+async def get_sheet_url(services: ApiServices, user: User, video_id: VideoId, name: str) -> SignedUrl:
+    """A signed URL of one storyboard sheet. Raises ``UnknownEntityError``."""
+    return await _signed(services, await _find(services, user, video_id, STORYBOARD_SHEET_KIND, name))
+
+
+async def get_source_url(services: ApiServices, user: User, video_id: VideoId, *, download: bool) -> SignedUrl:
+    """A signed URL of the uploaded file itself; it answers ranges. Raises ``UnknownEntityError``, ``NotPlayableError``.
+
+    Pinned to the bytes that were verified.
+    """
+    async with services.units_of_work.for_user(user) as uow:
+        video = await uow.videos.get(video_id)
+        upload = await uow.uploads.get(video_id)
+    if upload.state is not UploadState.COMPLETED:
+        raise NotPlayableError("The upload of this video is not complete.")
+    return await services.storage.read_url(
+        ReadUrl(
+            key=upload.storage_key,
+            expires_in_s=services.limits.url_expires_in_s,
+            generation=upload.generation or None,
+            content_type=upload.content_type,
+            filename=video.filename if download else None,
+        )
+    )
+
+
+async def _find(services: ApiServices, user: User, video_id: VideoId, kind: str, name: str) -> Artefact:
+    async with services.units_of_work.for_user(user) as uow:
+        await uow.videos.get(video_id)
+        artefact = await uow.artefacts.find(video_id, kind, name)
+    if artefact is None:
+        raise UnknownEntityError("This video has no such part (yet).")
+    return artefact
+
+
+async def _signed(services: ApiServices, artefact: Artefact) -> SignedUrl:
+    return await services.storage.read_url(
+        ReadUrl(
+            key=artefact.storage_key,
+            expires_in_s=services.limits.url_expires_in_s,
+            generation=artefact.generation or None,
+            content_type=artefact.content_type,
+        )
+    )

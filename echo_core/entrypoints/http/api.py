@@ -1,0 +1,49 @@
+"""Everything that the kernel serves over HTTP, in one list."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from echo_core.entrypoints.http import jobs, playback, system, uploads, videos
+from echo_core.entrypoints.http.openapi import openapi_text
+from echo_core.entrypoints.http.operations import Answer, Operation
+from echo_core.entrypoints.http.responses import WsTicket
+
+
+async def _not_wired(request: Request) -> Response:
+    raise NotImplementedError("the route of tickets comes with the WebSocket")
+
+
+WS_TICKET = Operation(
+    id="createWsTicket",
+    method="POST",
+    path="/api/v1/ws-tickets",
+    handler=_not_wired,
+    summary="A ticket for one WebSocket connection",
+    description="For tools that cannot send a message first: single use, good for some seconds.",
+    tag="realtime",
+    answers={
+        201: Answer(
+            description="The ticket; it is a secret.",
+            model=WsTicket,
+            example={"ticket": "example", "expiresAt": "2026-03-14T15:09:56Z"},
+        )
+    },
+)
+"""Served by the routes of the WebSocket; here for the document, and for Idempotency-Key."""
+
+KERNEL_OPERATIONS = (
+    *videos.OPERATIONS,
+    *uploads.OPERATIONS,
+    *jobs.OPERATIONS,
+    *playback.OPERATIONS,
+    *system.OPERATIONS,
+)
+"""In the order in which they are matched: the hottest first."""
+ALL_OPERATIONS = (*KERNEL_OPERATIONS, WS_TICKET)
+
+
+def committed_openapi() -> str:
+    """The text of ``openapi.json``."""
+    return openapi_text(ALL_OPERATIONS)

@@ -1,0 +1,172 @@
+"""The application: routes, middleware and error handlers in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
+
+from echo_core.application.health import ReadinessCheck
+from echo_core.application.playback import PlaybackTokens
+from echo_core.application.services import ApiServices
+from echo_core.application.step_metrics import StepMetricsReader
+from echo_core.entrypoints.http.api import ALL_OPERATIONS, KERNEL_OPERATIONS, WS_TICKET
+from echo_core.entrypoints.http.auth import RequireUser
+from echo_core.entrypoints.http.errors import (
+    RequestError,
+    handle_echo_error,
+    handle_http_exception,
+    handle_request_error,
+)
+from echo_core.entrypoints.http.metrics import HttpMetrics
+from echo_core.entrypoints.http.middleware import BodyLimit, ErrorBoundary, RequestContext
+from echo_core.entrypoints.http.openapi import openapi_document
+from echo_core.entrypoints.http.operations import operation_route
+from echo_core.entrypoints.http.state import ApiState
+from echo_core.plugin_api.errors import EchoError
+from echo_core.plugin_api.specs import RoutesSpec
+
+PLUGINS_PREFIX = "/plugins/"
+OWN_PREFIXES = ("/api/", "/ws/", PLUGINS_PREFIX)
+"""Below these, what no route matches is a 404 problem and never the web application."""
+KEEP_PLAYBACK_TOKEN_S = 600.0
+"""How long the same token is handed out again; short beside the hours that tokens live."""
+
+ALLOWED_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
+ALLOWED_HEADERS = (
+    "Authorization",
+    "Content-Type",
+    "Content-Range",
+    "Idempotency-Key",
+    "If-Match",
+    "If-None-Match",
+    "If-Range",
+    "Last-Event-ID",
+    "Range",
+    "X-Request-Id",
+)
+EXPOSED_HEADERS = (
+    "Accept-Ranges",
+    "Content-Length",
+    "Content-Range",
+    "ETag",
+    "Idempotency-Replayed",
+    "Location",
+    "Range",
+    "Retry-After",
+    "WWW-Authenticate",
+    "X-Request-Id",
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PluginRoutes:
+    """The routes of one plugin; they are served below ``/plugins/<plugin>``."""
+
+    plugin: str
+    spec: RoutesSpec
+
+
+def create_app(
+    services: ApiServices,
+    *,
+    lifespan: Lifespan[Starlette] | None = None,
+    plugin_routes: Sequence[PluginRoutes] = (),
+    extra_routes: Sequence[BaseRoute] = (),
+    checks: Sequence[ReadinessCheck] = (),
+    step_metrics: StepMetricsReader | None = None,
+    web: ASGIApp | None = None,
+) -> Starlette:
+    """The API.
+
+    ``extra_routes`` (the WebSocket's, a local identity's) stand beside the kernel's own and use the same errors.
+    ``web`` serves what no route matches, outside of the API's own paths. The handlers of all routes find
+    ``request.state.storage``, and ``request.state.user`` where they authenticate.
+    """
+    metrics = HttpMetrics()
+    state = ApiState(
+        services=services,
+        playback_tokens=PlaybackTokens(
+            services.tokens, lambda: services.clock.now().timestamp(), keep_s=KEEP_PLAYBACK_TOKEN_S
+        ),
+        metrics=metrics,
+        checks=tuple(checks),
+        step_metrics=step_metrics,
+        openapi=openapi_document(ALL_OPERATIONS),
+    )
+    app = Starlette(
+        routes=_routes(plugin_routes, extra_routes),
+        middleware=_middleware(services, metrics, state),
+        exception_handlers={
+            EchoError: handle_echo_error,
+            RequestError: handle_request_error,
+            HTTPException: handle_http_exception,
+        },
+        lifespan=lifespan,
+    )
+    # A redirect to the same path with or without a slash would hide a wrong address, and repeat a POST.
+    app.router.redirect_slashes = False
+    if web is not None:
+        app.router.default = _Outside(web, app.router.default)
+    return app
+
+
+def _routes(plugin_routes: Sequence[PluginRoutes], extra_routes: Sequence[BaseRoute]) -> list[BaseRoute]:
+    routes: list[BaseRoute] = [operation_route(operation) for operation in KERNEL_OPERATIONS]
+    routes.extend(_adopted(route) for route in extra_routes)
+    for group in plugin_routes:
+        middleware = [Middleware(RequireUser)] if group.spec.auth == "user" else []
+        routes.append(
+            Mount(
+                f"{PLUGINS_PREFIX}{group.plugin}",
+                routes=list(group.spec.routes),
+                name=f"plugin:{group.plugin}",
+                middleware=middleware,
+            )
+        )
+    return routes
+
+
+def _adopted(route: BaseRoute) -> BaseRoute:
+    """The route of tickets, under the rules of every POST; any other as it is."""
+    if isinstance(route, Route) and route.path == WS_TICKET.path:
+        return operation_route(replace(WS_TICKET, handler=route.endpoint))
+    return route
+
+
+def _middleware(services: ApiServices, metrics: HttpMetrics, state: ApiState) -> list[Middleware]:
+    limits = services.limits
+    carried = {"api": state, "storage": services.storage}
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=limits.cors_origins,
+        allow_methods=ALLOWED_METHODS,
+        allow_headers=ALLOWED_HEADERS,
+        expose_headers=EXPOSED_HEADERS,
+        max_age=600,
+    )
+    return [
+        Middleware(RequestContext, metrics=metrics, state=carried),
+        *([cors] if limits.cors_origins else []),
+        Middleware(ErrorBoundary),
+        Middleware(BodyLimit, max_body_bytes=limits.max_body_bytes, exempt_prefix=PLUGINS_PREFIX),
+    ]
+
+
+class _Outside:
+    """What no route matches: the web application's, or nothing."""
+
+    def __init__(self, web: ASGIApp, nothing: ASGIApp) -> None:
+        self._web = web
+        self._nothing = nothing
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        own = scope["type"] != "http" or scope["path"].startswith(OWN_PREFIXES)
+        await (self._nothing if own else self._web)(scope, receive, send)

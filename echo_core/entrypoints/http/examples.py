@@ -1,0 +1,174 @@
+"""Examples for the OpenAPI document. Ids and times are made up, and the same everywhere."""
+
+from __future__ import annotations
+
+VIDEO_ID = "0198f3c2-7b1e-7c3a-9d52-1f0e6a4b8c21"
+JOB_ID = "0198f3c4-1a2b-7d4e-8f60-5c9d3e7a1b42"
+STORAGE_PATH = f"videos/{VIDEO_ID}/source/holiday.mp4"
+AT = "2026-03-14T15:09:26Z"
+TOKEN = "v1.playback-token"  # noqa: S105 - an example
+STREAM = f"https://echo.example/api/v1/stream/video/{VIDEO_ID}"
+
+UPLOAD_REQUEST = {"filename": "holiday.mp4", "contentType": "video/mp4", "sizeBytes": 52428800}
+UPLOAD_TARGET = {
+    "protocol": "google-resumable",
+    "method": "PUT",
+    "headers": {"Content-Type": "video/mp4"},
+    "chunkSizeBytes": 8388608,
+    "expiresAt": "2026-03-15T15:09:26Z",
+}
+UPLOAD = {
+    "videoId": VIDEO_ID,
+    "uploadUrl": "https://echo.example/plugins/storage_local/upload/example?signature=example",
+    "storagePath": STORAGE_PATH,
+    "upload": UPLOAD_TARGET,
+}
+COMPLETE_REQUEST = {
+    "videoId": VIDEO_ID,
+    "originalFilename": "holiday.mp4",
+    "storagePath": STORAGE_PATH,
+    "contentType": "video/mp4",
+    "sizeBytes": 52428800,
+}
+COMPLETED = {"videoId": VIDEO_ID, "jobId": JOB_ID, "status": "processing"}
+RESUMED = {
+    "videoId": VIDEO_ID,
+    "storagePath": STORAGE_PATH,
+    "offsetBytes": 16777216,
+    "complete": False,
+    "uploadUrl": UPLOAD["uploadUrl"],
+    "upload": UPLOAD_TARGET,
+}
+VIDEO_ITEM = {
+    "videoId": VIDEO_ID,
+    "status": "playable",
+    "title": "holiday",
+    "filename": "holiday.mp4",
+    "visibility": "private",
+    "createdAt": AT,
+    "updatedAt": AT,
+    "durationSeconds": 62.5,
+    "width": 1920,
+    "height": 1080,
+    "sizeBytes": 52428800,
+    "playable": True,
+    "posterUrl": f"{STREAM}/poster.jpg?token={TOKEN}",
+    "jobId": JOB_ID,
+    "percent": 41.5,
+}
+VIDEO_LIST = {"items": [VIDEO_ITEM], "nextCursor": "AZjzwnsefDqdUh8OakuMIQ"}
+STEP = {
+    "name": "ladder",
+    "state": "running",
+    "attempt": 1,
+    "percent": 35.0,
+    "optional": False,
+    "startedAt": AT,
+    "finishedAt": None,
+    "error": None,
+    "skippedReason": None,
+    "warnings": [],
+}
+JOB = {
+    "jobId": JOB_ID,
+    "videoId": VIDEO_ID,
+    "state": "running",
+    "percent": 41.5,
+    "etaSeconds": 38.0,
+    "queuePosition": None,
+    "cancelRequested": False,
+    "createdAt": AT,
+    "finishedAt": None,
+    "error": None,
+    "steps": [STEP],
+}
+METADATA_REQUEST = {
+    "title": "A week by the sea",
+    "description": "Family holiday.",
+    "tags": ["sea", "family"],
+    "language": "en",
+    "visibility": "private",
+    "chapters": [{"startSeconds": 0, "title": "Arrival"}, {"startSeconds": 31.5, "title": "The storm"}],
+}
+VIDEO = {
+    "videoId": VIDEO_ID,
+    "status": "playable",
+    **METADATA_REQUEST,
+    "editedFields": ["chapters", "description", "tags", "title"],
+    "version": 2,
+    "filename": "holiday.mp4",
+    "contentType": "video/mp4",
+    "sizeBytes": 52428800,
+    "durationSeconds": 62.5,
+    "width": 1920,
+    "height": 1080,
+    "createdAt": AT,
+    "updatedAt": AT,
+}
+VIDEO_DETAILS = {
+    **VIDEO,
+    "playable": True,
+    "playbackUrl": f"{STREAM}/master.m3u8?token={TOKEN}",
+    "posterUrl": f"{STREAM}/poster.jpg?token={TOKEN}",
+    "storyboardUrl": None,
+    "sourceUrl": f"{STREAM}?token={TOKEN}",
+    "job": JOB,
+    "media": {
+        "container": "mov,mp4",
+        "durationSeconds": 62.5,
+        "bitrateBps": 6700000,
+        "video": {
+            "codec": "h264",
+            "width": 1920,
+            "height": 1080,
+            "fps": 30.0,
+            "bitrateBps": 6500000,
+            "rotationDeg": 0,
+            "hdr": False,
+        },
+        "audio": [{"codec": "aac", "channels": 2, "sampleRateHz": 48000, "bitrateBps": 128000, "language": "en"}],
+        "warnings": [],
+    },
+    "renditions": [
+        {
+            "name": "720p",
+            "type": "video",
+            "codecs": "avc1.64001f",
+            "width": 1280,
+            "height": 720,
+            "fps": 30.0,
+            "peakBitrateBps": 3100000,
+            "averageBitrateBps": 2400000,
+            "durationSeconds": 62.5,
+            "sizeBytes": 18750000,
+            "copied": False,
+        }
+    ],
+    "captions": [],
+    "suggestions": [],
+    "publications": [],
+}
+PLUGINS = {
+    "items": [
+        {
+            "name": "storage_local",
+            "version": "0.1.0",
+            "status": "loaded",
+            "reason": "",
+            "selected": True,
+            "provides": {"storage": ["local"], "routes": ["upload"]},
+            "capabilities": {},
+        }
+    ]
+}
+READINESS = {
+    "status": "ready",
+    "checks": [{"name": "database", "ok": True, "required": True, "durationMs": 1.2, "error": ""}],
+}
+MASTER_PLAYLIST = """#EXTM3U
+#EXT-X-VERSION:7
+#EXT-X-INDEPENDENT-SEGMENTS
+#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="Original",DEFAULT=YES,AUTOSELECT=YES,CHANNELS="2",URI="renditions/audio.m3u8?token=v1.playback-token"
+#EXT-X-STREAM-INF:BANDWIDTH=3228000,AVERAGE-BANDWIDTH=2528000,CODECS="avc1.64001f,mp4a.40.2",RESOLUTION=1280x720,FRAME-RATE=30.000,AUDIO="audio"
+renditions/720p.m3u8?token=v1.playback-token
+"""

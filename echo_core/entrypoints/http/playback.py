@@ -1,0 +1,163 @@
+"""Playback over HTTP: playlists are ours, the bytes come from signed URLs of the storage."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from echo_core.application.playback import (
+    get_master_playlist,
+    get_media_playlist,
+    get_poster_url,
+    get_sheet_url,
+    get_source_url,
+    get_storyboard_index,
+)
+from echo_core.domain.errors import UnknownEntityError
+from echo_core.domain.ids import VideoId
+from echo_core.entrypoints.http import examples
+from echo_core.entrypoints.http.operations import Answer, Operation
+from echo_core.entrypoints.http.parameters import path_uuid, read_query
+from echo_core.entrypoints.http.requests import PlaybackQuery, SourceQuery
+from echo_core.entrypoints.http.state import services_of, user_of
+from echo_core.plugin_api.errors import InvalidRequestError
+from echo_core.plugin_api.storage import SignedUrl, validate_key
+
+PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
+REDIRECT_CACHE = "private, max-age=60"
+"""A browser that scrolls through posters asks again and again; a signed URL lives much longer than this."""
+
+
+def _text(text: str, media_type: str) -> Response:
+    # Playlists grow while a video is encoded, and hold secrets.
+    return Response(text, media_type=media_type, headers={"Cache-Control": "private, no-store"})
+
+
+def _redirect(signed: SignedUrl) -> Response:
+    return Response(status_code=302, headers={"Location": signed.url, "Cache-Control": REDIRECT_CACHE})
+
+
+def _video_id(request: Request) -> VideoId:
+    return VideoId(path_uuid(request, "videoId"))
+
+
+def _part_name(request: Request) -> str:
+    """A name of the path; what no artefact can be called names nothing."""
+    try:
+        name = validate_key(request.path_params["name"])
+    except InvalidRequestError:
+        raise UnknownEntityError("This video has no such part.") from None
+    return name
+
+
+async def _master(request: Request) -> Response:
+    read_query(request, PlaybackQuery)
+    text = await get_master_playlist(
+        services_of(request), user_of(request), _video_id(request), request.state.playback_token
+    )
+    return _text(text, PLAYLIST_TYPE)
+
+
+async def _media(request: Request) -> Response:
+    read_query(request, PlaybackQuery)
+    text = await get_media_playlist(services_of(request), user_of(request), _video_id(request), _part_name(request))
+    return _text(text, PLAYLIST_TYPE)
+
+
+async def _poster(request: Request) -> Response:
+    read_query(request, PlaybackQuery)
+    return _redirect(await get_poster_url(services_of(request), user_of(request), _video_id(request)))
+
+
+async def _storyboard(request: Request) -> Response:
+    read_query(request, PlaybackQuery)
+    text = await get_storyboard_index(
+        services_of(request), user_of(request), _video_id(request), request.state.playback_token
+    )
+    return _text(text, "text/vtt")
+
+
+async def _sheet(request: Request) -> Response:
+    read_query(request, PlaybackQuery)
+    return _redirect(
+        await get_sheet_url(services_of(request), user_of(request), _video_id(request), _part_name(request))
+    )
+
+
+async def _source(request: Request) -> Response:
+    query = read_query(request, SourceQuery)
+    signed = await get_source_url(services_of(request), user_of(request), _video_id(request), download=query.download)
+    return _redirect(signed)
+
+
+def _operation(
+    operation_id: str,
+    part: str,
+    handler: object,
+    summary: str,
+    answer: Answer,
+    *,
+    status: int = 200,
+    description: str = "",
+    source: bool = False,
+) -> Operation:
+    return Operation(
+        id=operation_id,
+        method="GET",
+        path=f"/api/v1/stream/video/{{videoId}}{part}",
+        handler=handler,  # type: ignore[arg-type]  # the handlers above
+        summary=summary,
+        description=description,
+        tag="playback",
+        auth="viewer",
+        query=SourceQuery if source else PlaybackQuery,
+        answers={status: answer},
+        problems={404: ("not_found",), **({409: ("video_not_playable",)} if part in {"", "/master.m3u8"} else {})},
+    )
+
+
+_REDIRECT = Answer(
+    description="Read it there: a signed, expiring URL that answers `Range`.",
+    media_type="",
+    headers={"Location": "The signed URL."},
+)
+
+OPERATIONS = (
+    _operation(
+        "getMasterPlaylist",
+        "/master.m3u8",
+        _master,
+        "HLS master playlist",
+        Answer(description="The playlist.", media_type=PLAYLIST_TYPE, example=examples.MASTER_PLAYLIST),
+        description="Grows while a video is encoded: it lists what can be played now.",
+    ),
+    _operation(
+        "getMediaPlaylist",
+        "/renditions/{name}.m3u8",
+        _media,
+        "HLS media playlist of one rendition",
+        Answer(description="Byte ranges of one signed URL.", media_type=PLAYLIST_TYPE),
+    ),
+    _operation("getPoster", "/poster.jpg", _poster, "The poster", _REDIRECT, status=302),
+    _operation(
+        "getStoryboard",
+        "/storyboard.vtt",
+        _storyboard,
+        "Which little picture to show over the seek bar",
+        Answer(description="WebVTT; each cue is `address#xywh=x,y,w,h`.", media_type="text/vtt"),
+    ),
+    _operation("getStoryboardSheet", "/storyboard/{name}", _sheet, "A sheet of little pictures", _REDIRECT, status=302),
+    _operation(
+        "getSource",
+        "",
+        _source,
+        "The uploaded file, progressively",
+        _REDIRECT,
+        status=302,
+        description=(
+            "Redirects to a signed URL of the uploaded file, whatever the storage: `Range`, `If-Range` and `HEAD` are "
+            "answered there, so that no byte of a video passes through the API. `download=true` saves it by its name."
+        ),
+        source=True,
+    ),
+)

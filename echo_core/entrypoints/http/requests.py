@@ -1,0 +1,117 @@
+"""What requests may say. The models validate, and the OpenAPI document is made from them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic.alias_generators import to_camel
+
+from echo_core.domain.videos import VideoStatus, Visibility
+
+MAX_PAGE = 100
+DEFAULT_PAGE = 50
+MAX_TITLE_LENGTH = 200
+MAX_DESCRIPTION_LENGTH = 10_000
+MAX_TAGS = 100
+MAX_TAG_LENGTH = 100
+MAX_CHAPTERS = 500
+MAX_SIZE_BYTES = (1 << 63) - 1
+"""What a bigint holds; the instance's own limit is far below."""
+
+
+def _without_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("NUL characters are not allowed")
+    return text
+
+
+def _distinct(tags: tuple[str, ...]) -> tuple[str, ...]:
+    """Each tag once, whatever its case; the first spelling stays."""
+    return tuple({tag.casefold(): tag for tag in reversed(tags)}.values())[::-1]
+
+
+Text = Annotated[str, AfterValidator(_without_nul)]
+Name = Annotated[Text, StringConstraints(min_length=1, max_length=1024)]
+ContentType = Annotated[Text, StringConstraints(min_length=1, max_length=255)]
+Title = Annotated[Text, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_TITLE_LENGTH)]
+Tag = Annotated[Text, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_TAG_LENGTH)]
+Language = Annotated[str, StringConstraints(pattern=r"^(?:[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})*)?$", max_length=35)]
+"""BCP 47 as far as syntax goes; empty: not known."""
+
+
+class Body(BaseModel):
+    """A JSON body: closed, no guessing of types."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, alias_generator=to_camel)
+
+
+class Query(BaseModel):
+    """Parameters of a query: closed; values are text and converted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel)
+
+
+class SignedUploadUrlRequest(Body):
+    """A file that a person chose. Without ``sizeBytes`` the size is announced with the first bytes."""
+
+    filename: Name
+    content_type: ContentType
+    size_bytes: Annotated[int, Field(ge=0, le=MAX_SIZE_BYTES)] | None = None
+
+
+class UploadCompleteRequest(Body):
+    """All bytes were sent. ``storagePath`` is what came with the upload URL."""
+
+    video_id: UUID
+    original_filename: Name
+    storage_path: Name
+    content_type: ContentType
+    size_bytes: Annotated[int, Field(ge=0, le=MAX_SIZE_BYTES)]
+
+
+class ChapterRequest(Body):
+    """A titled part that starts at ``startSeconds`` and lasts until the next."""
+
+    start_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    title: Title
+
+
+class MetadataRequest(Body):
+    """What a person says about a video. A field that is absent (or null) stays as it is."""
+
+    title: Title | None = None
+    description: Annotated[Text, StringConstraints(max_length=MAX_DESCRIPTION_LENGTH)] | None = None
+    tags: Annotated[tuple[Tag, ...], Field(max_length=MAX_TAGS), AfterValidator(_distinct)] | None = None
+    language: Language | None = None
+    visibility: Visibility | None = None
+    chapters: Annotated[tuple[ChapterRequest, ...], Field(max_length=MAX_CHAPTERS)] | None = None
+
+
+class RetryRequest(Body):
+    """Which step to run again, with all that depends on it; absent: what did not succeed."""
+
+    step: Annotated[Text, StringConstraints(min_length=1, max_length=100)] | None = None
+
+
+class VideoListQuery(Query):
+    """Which videos to list. ``cursor`` is the ``nextCursor`` of the page before; ``q`` looks into titles and names."""
+
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = DEFAULT_PAGE
+    cursor: Annotated[str, StringConstraints(max_length=200)] | None = None
+    status: VideoStatus | None = None
+    q: Annotated[Text, StringConstraints(max_length=200)] = ""
+
+
+class SourceQuery(Query):
+    """``download``: let the browser save the file under its name. ``token``: a playback token."""
+
+    download: bool = False
+    token: str | None = None
+
+
+class PlaybackQuery(Query):
+    """``token``: a playback token, where no Authorization header can be sent."""
+
+    token: str | None = None

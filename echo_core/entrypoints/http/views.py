@@ -1,0 +1,201 @@
+"""From what use cases return to what answers say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from uuid import UUID
+
+from pydantic import TypeAdapter, ValidationError
+
+from echo_core.application import jobs as job_use_cases
+from echo_core.application.playback import PlaybackUrls
+from echo_core.application.videos import VideoDetails
+from echo_core.domain import jobs, videos
+from echo_core.domain.artefacts import RENDITION_KIND, Artefact
+from echo_core.entrypoints.http import responses
+from echo_core.plugin_api.json import JsonObject
+from echo_core.plugin_api.storage import UploadTicket
+from echo_core.plugin_api.transcoder import AudioStream, MediaInfo, VideoStream
+
+HDR_TRANSFERS = frozenset({"smpte2084", "arib-std-b67"})
+MEDIA_PRODUCT = "media"
+
+_media = TypeAdapter(MediaInfo)
+
+
+def upload_target(ticket: UploadTicket) -> responses.UploadTarget:
+    """How to send the bytes."""
+    return responses.UploadTarget(
+        protocol=ticket.protocol,
+        method=ticket.method,
+        headers=ticket.headers,
+        chunk_size_bytes=ticket.chunk_size_bytes,
+        expires_at=ticket.expires_at,
+    )
+
+
+def video_item(video: videos.VideoSummary, poster_url: Callable[[videos.VideoSummary], str]) -> responses.VideoItem:
+    """A row of a list."""
+    return responses.VideoItem(
+        video_id=video.id,
+        status=video.status,
+        title=video.title,
+        filename=video.filename,
+        visibility=video.visibility,
+        created_at=video.created_at,
+        updated_at=video.updated_at,
+        duration_seconds=video.duration_s,
+        width=video.width,
+        height=video.height,
+        size_bytes=video.size_bytes,
+        playable=video.playable,
+        poster_url=poster_url(video) if video.has_poster else None,
+        job_id=UUID(video.job_id) if video.job_id else None,
+        percent=video.percent,
+    )
+
+
+def job(view: job_use_cases.JobView) -> responses.Job:
+    """A job with its steps."""
+    return responses.Job(
+        job_id=view.job.id,
+        video_id=view.job.video_id,
+        state=view.job.state,
+        percent=view.percent,
+        eta_seconds=view.eta_s,
+        queue_position=view.queue_position,
+        cancel_requested=view.job.cancel_requested,
+        created_at=view.job.created_at,
+        finished_at=view.job.finished_at,
+        error=_failure(view.job.first_error),
+        steps=[_step(step) for step in view.job.steps],
+    )
+
+
+def _step(step: jobs.Step) -> responses.StepItem:
+    done = step.state is jobs.StepState.SUCCEEDED
+    return responses.StepItem(
+        name=step.name,
+        state=step.state,
+        attempt=step.attempt,
+        percent=100.0 if done else round(100.0 * step.progress, 1),
+        optional=step.optional,
+        started_at=step.started_at,
+        finished_at=step.finished_at,
+        error=_failure(step.error),
+        skipped_reason=step.skipped_reason or None,
+        warnings=step.warnings,
+    )
+
+
+def _failure(error: jobs.StepError | None) -> responses.StepFailure | None:
+    if error is None:
+        return None
+    return responses.StepFailure(code=error.code, message=error.message, remedy=error.remedy, log_tail=error.log_tail)
+
+
+def _video_fields(video: videos.Video) -> dict[str, object]:
+    return {
+        "video_id": video.id,
+        "status": video.status,
+        "title": video.title,
+        "description": video.description,
+        "tags": video.tags,
+        "language": video.language,
+        "visibility": video.visibility,
+        "chapters": [responses.ChapterItem(start_seconds=c.start_s, title=c.title) for c in video.chapters],
+        "edited_fields": sorted(video.edited_fields),
+        "version": video.version,
+        "filename": video.filename,
+        "content_type": video.content_type,
+        "size_bytes": video.size_bytes,
+        "duration_seconds": video.duration_s,
+        "width": video.width,
+        "height": video.height,
+        "created_at": video.created_at,
+        "updated_at": video.updated_at,
+    }
+
+
+def video(entity: videos.Video) -> responses.Video:
+    """A video's own facts."""
+    return responses.Video(**_video_fields(entity))  # type: ignore[arg-type]  # one list of fields for both models
+
+
+def video_details(details: VideoDetails, urls: PlaybackUrls) -> responses.VideoDetails:
+    """All that a video's page shows."""
+    products = details.job.job.products if details.job is not None else {}
+    return responses.VideoDetails(
+        **_video_fields(details.video),  # type: ignore[arg-type]  # as above
+        playable=urls.playback_url is not None,
+        playback_url=urls.playback_url,
+        poster_url=urls.poster_url,
+        storyboard_url=urls.storyboard_url,
+        source_url=urls.source_url,
+        job=job(details.job) if details.job is not None else None,
+        media=_media_facts(products.get(MEDIA_PRODUCT)),
+        renditions=[_rendition(a) for a in details.artefacts if a.kind == RENDITION_KIND],
+        captions=[],
+        suggestions=[],
+        publications=[],
+    )
+
+
+def _rendition(artefact: Artefact) -> responses.RenditionItem:
+    def number(fact: str) -> float:
+        value = artefact.facts.get(fact)
+        return float(value) if isinstance(value, int | float) else 0.0
+
+    return responses.RenditionItem(
+        name=artefact.name.rpartition(".")[0] or artefact.name,
+        type=str(artefact.facts.get("type", "")),
+        codecs=str(artefact.facts.get("codecs", "")),
+        width=int(number("width")) or None,
+        height=int(number("height")) or None,
+        fps=number("fps") or None,
+        peak_bitrate_bps=int(number("peak_bitrate_bps")),
+        average_bitrate_bps=int(number("average_bitrate_bps")),
+        duration_seconds=number("duration_s"),
+        size_bytes=artefact.size_bytes,
+        copied=bool(artefact.facts.get("copied", False)),
+    )
+
+
+def _media_facts(output: JsonObject | None) -> responses.MediaFacts | None:
+    if output is None:
+        return None
+    try:
+        media = _media.validate_python(output)
+    except ValidationError:
+        # A plugin's own inspect step may tell other facts; the page then does without.
+        return None
+    return responses.MediaFacts(
+        container=media.container,
+        duration_seconds=media.duration_s,
+        bitrate_bps=media.bitrate_bps,
+        video=_picture(media.video) if media.video is not None else None,
+        audio=[_sound(track) for track in media.audio],
+        warnings=media.warnings,
+    )
+
+
+def _picture(stream: VideoStream) -> responses.PictureFacts:
+    return responses.PictureFacts(
+        codec=stream.codec,
+        width=stream.width,
+        height=stream.height,
+        fps=stream.fps,
+        bitrate_bps=stream.bitrate_bps,
+        rotation_deg=stream.rotation_deg,
+        hdr=stream.transfer in HDR_TRANSFERS,
+    )
+
+
+def _sound(stream: AudioStream) -> responses.SoundFacts:
+    return responses.SoundFacts(
+        codec=stream.codec,
+        channels=stream.channels,
+        sample_rate_hz=stream.sample_rate_hz,
+        bitrate_bps=stream.bitrate_bps,
+        language=stream.language,
+    )
