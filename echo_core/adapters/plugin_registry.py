@@ -10,6 +10,7 @@ is wrong; any other broken plugin costs one warning.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
@@ -161,6 +162,8 @@ class PluginRegistry:
         what = f"{type(spec).__name__.removesuffix('Spec')} {spec.name!r} of plugin {plugin!r}"
         manager = opener(self._context(plugin, self._configs.of(plugin, spec.config_model)))
         if not isinstance(manager, AbstractAsyncContextManager):
+            if inspect.iscoroutine(manager):
+                manager.close()
             raise TypeError(f"{what}: open returned a {type(manager).__name__}, not an async context manager")
         async with manager as opened:
             fits = isinstance(opened, wanted) if wanted is not None else callable(getattr(opened, method, None))
