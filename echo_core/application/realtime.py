@@ -93,9 +93,9 @@ class RealtimeHub:
         self._clock = clock
         self._outbox_limits = OutboxLimits(max_messages=limits.ws_max_queue)
         self._catch_up = CatchUp(units_of_work, clock, page_size=max(1, min(200, limits.ws_max_queue // 2)))
-        self._topics: dict[UserId, Topic] = {}
+        self.topics: dict[UserId, Topic] = {}
         self._group: asyncio.TaskGroup | None = None
-        self._progress = ProgressPacer(clock, monotonic)
+        self.progress = ProgressPacer(clock, monotonic)
 
     # --- running -----------------------------------------------------------------------------------------------
 
@@ -108,7 +108,7 @@ class RealtimeHub:
                 group.create_task(self._repeat(self._limits.ws_poll_s, self.poll), name="realtime-poll")
                 group.create_task(self._repeat(TICK_S, self.check_tokens), name="realtime-tokens")
                 group.create_task(self._repeat(HEARTBEAT_S, self.send_heartbeats), name="realtime-heartbeat")
-                group.create_task(self._progress.run(), name="realtime-progress")
+                group.create_task(self.progress.run(), name="realtime-progress")
         finally:
             self._group = None
             await self._close_all()
@@ -135,18 +135,17 @@ class RealtimeHub:
             except Exception:
                 log.exception("realtime.task_failed", task=work.__name__)
 
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _spawn(self, work: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> asyncio.Task[None]:
         if self._group is None:
-            coroutine.close()
             raise RuntimeError("the hub does not run")
-        return self._group.create_task(_guarded(coroutine))
+        return self._group.create_task(_guarded(work, *args))
 
     # --- connections -------------------------------------------------------------------------------------------
 
     @property
     def connection_count(self) -> int:
         """How many sockets are attached."""
-        return sum(len(topic.connections) for topic in self._topics.values())
+        return sum(len(topic.connections) for topic in self.topics.values())
 
     def attach(self, user: User, sink: Sink, *, last_event_id: int | None = None) -> Connection:
         """Take in an authenticated socket: ``ready`` now, then what was missed or a snapshot, then everything live.
@@ -155,18 +154,18 @@ class RealtimeHub:
         """
         if self._group is None:
             raise RefusedError(CLOSE_TRY_LATER, "starting or stopping")
-        topic = self._topics.get(user.id)
+        topic = self.topics.get(user.id)
         if topic is not None and len(topic.connections) >= self._limits.ws_max_connections_per_user:
             raise RefusedError(CLOSE_TOO_MANY, f"more than {self._limits.ws_max_connections_per_user} connections")
         if topic is None:
-            topic = self._topics[user.id] = Topic(user)
+            topic = self.topics[user.id] = Topic(user)
         outbox = Outbox(sink.send, self._spawn, self._outbox_limits)
         connection = Connection(topic, sink, outbox, user.expires_at_s)
         topic.connections[connection] = None
         outbox.put_state(
             encoded(ReadyFrame(user_id=user.id, heartbeat_seconds=HEARTBEAT_S, expires_at=_moment(user.expires_at_s)))
         )
-        connection.starting = self._spawn(self._start(connection, last_event_id, "connected"))
+        connection.starting = self._spawn(self._start, connection, last_event_id, "connected")
         return connection
 
     def detach(self, connection: Connection) -> None:
@@ -178,8 +177,8 @@ class RealtimeHub:
             connection.starting.cancel()
         topic = connection.topic
         topic.connections.pop(connection, None)
-        if not topic.connections and self._topics.get(topic.owner_id) is topic:
-            del self._topics[topic.owner_id]
+        if not topic.connections and self.topics.get(topic.owner_id) is topic:
+            del self.topics[topic.owner_id]
 
     def renew(self, connection: Connection, user: User) -> None:
         """Prolong a connection with a newer token of the same user; an older one changes nothing."""
@@ -202,10 +201,10 @@ class RealtimeHub:
         if self._group is None:
             connection.sink.abandon()
         else:
-            self._spawn(_say_goodbye(connection.sink, code, reason))
+            self._spawn(_say_goodbye, connection.sink, code, reason)
 
     async def _close_all(self) -> None:
-        open_ones = [c for topic in self._topics.values() for c in topic.connections if not c.closing]
+        open_ones = [c for topic in self.topics.values() for c in topic.connections if not c.closing]
         for connection in open_ones:
             connection.closing = True
             connection.live = False
@@ -231,7 +230,7 @@ class RealtimeHub:
         log.warning("realtime.events_missing", owner_id=str(topic.owner_id), last=topic.last)
         for connection in list(topic.live_connections()):
             connection.live = False
-            connection.starting = self._spawn(self._start(connection, None, "gap"))
+            connection.starting = self._spawn(self._start, connection, None, "gap")
 
     # --- events ------------------------------------------------------------------------------------------------
 
@@ -241,12 +240,12 @@ class RealtimeHub:
             case Event():
                 self._handle_event(message)
             case Progress():
-                self._progress.take(message, self._topics.get(message.owner_id))
+                self.progress.take(message, self.topics.get(message.owner_id))
             case Discontinuity():
-                self._spawn(self.poll())
+                self._spawn(self.poll)
 
     def _handle_event(self, event: Event) -> None:
-        topic = self._topics.get(UserId(event.owner_id))
+        topic = self.topics.get(UserId(event.owner_id))
         if topic is None or (topic.last is not None and event.sequence <= topic.last):
             return
         if topic.last is None or event.sequence != topic.last + 1:
@@ -277,7 +276,7 @@ class RealtimeHub:
     def _fetch_missing(self, topic: Topic) -> None:
         if topic.behind and not topic.fetching:
             topic.fetching = True
-            self._spawn(self._fetch(topic))
+            self._spawn(self._fetch, topic)
 
     async def _fetch(self, topic: Topic) -> None:
         """Read what is missing before the events that are held, and deliver both. If the database cannot be read, the
@@ -325,7 +324,7 @@ class RealtimeHub:
 
     async def poll(self) -> None:
         """Ask the database for the newest numbers of all connected owners and deliver what no hint told of."""
-        asked = {topic.owner_id: (topic, topic.last) for topic in self._topics.values() if topic.last is not None}
+        asked = {topic.owner_id: (topic, topic.last) for topic in self.topics.values() if topic.last is not None}
         if not asked:
             return
         heads = await self._catch_up.heads(list(asked))
@@ -344,7 +343,7 @@ class RealtimeHub:
     async def check_tokens(self) -> None:
         """Close connections whose token has expired (4401) and remind those whose token soon will."""
         now_s = self._clock.now().timestamp()
-        for topic in list(self._topics.values()):
+        for topic in list(self.topics.values()):
             for connection in list(topic.connections):
                 left_s = connection.expires_at_s - now_s
                 if connection.expires_at_s == 0.0 or left_s > EXPIRY_WARNING_S:
@@ -359,7 +358,7 @@ class RealtimeHub:
     async def send_heartbeats(self) -> None:
         """Tell connections that got nothing since the last time that the server is there."""
         frame = encoded(HeartbeatFrame(at=self._clock.now()))
-        for topic in self._topics.values():
+        for topic in self.topics.values():
             for connection in topic.connections:
                 if connection.outbox.frames == connection.beat:
                     connection.outbox.put_state(frame)
@@ -377,12 +376,12 @@ class Realtime:
     clock: Clock
 
 
-async def _guarded(coroutine: Coroutine[Any, Any, None]) -> None:
+async def _guarded(work: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
     """One connection's trouble must not end the hub."""
     try:
-        await coroutine
+        await work(*args)
     except Exception:
-        log.exception("realtime.task_failed", task=getattr(coroutine, "__qualname__", ""))
+        log.exception("realtime.task_failed", task=work.__qualname__)
 
 
 async def _say_goodbye(sink: Sink, code: int, reason: str) -> None:

@@ -145,7 +145,7 @@ def decoded(text: str) -> ClientMessage | None:
     """What the client says, or None if it is not a message of this protocol."""
     try:
         return _client_messages.decode(text)
-    except (msgspec.MsgspecError, UnicodeError):
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return None
 
 

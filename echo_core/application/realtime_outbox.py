@@ -6,14 +6,20 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 from uuid import UUID
 
 from echo_core.application.realtime_frames import Frame
 
 Send: TypeAlias = Callable[[str], Coroutine[Any, Any, None]]
-Spawn: TypeAlias = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 ProgressKey: TypeAlias = tuple[UUID, str]
+
+
+class Spawn(Protocol):
+    """Starts a task that somebody else looks after."""
+
+    def __call__(self, work: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> asyncio.Task[None]:
+        """Run ``work(*args)``, which is not even called if the task is cancelled before it begins."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,7 +118,7 @@ class Outbox:
             # whatever it is, the other connections of the same sweep must not notice.
             self.close()
             return
-        self._writer = self._spawn(self._drain(_Resumed(coroutine, waits_for)))
+        self._writer = self._spawn(self._drain, _Resumed(coroutine, waits_for))
 
     async def _drain(self, begun: _Resumed) -> None:
         try:
@@ -153,15 +159,16 @@ class _Resumed:
     def __await__(self) -> Generator[Any, Any, None]:
         waits_for = self._waits_for
         while True:
+            interrupted: BaseException | None = None
+            value = None
             try:
                 value = yield waits_for
             except BaseException as error:
-                step = self._coroutine.throw
-                argument: Any = error
-            else:
-                step = self._coroutine.send
-                argument = value
+                interrupted = error
             try:
-                waits_for = step(argument)
+                if interrupted is None:
+                    waits_for = self._coroutine.send(value)
+                else:
+                    waits_for = self._coroutine.throw(interrupted)
             except StopIteration:
                 return
