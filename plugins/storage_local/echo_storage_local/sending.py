@@ -19,6 +19,8 @@ from echo_storage_local.threads import IoThreads
 PIECE_BYTES = 256 * KIB
 """Bytes per read and write: larger ones do not fit the processor's cache, smaller ones cost more calls."""
 _YIELD_EVERY_PIECES = 4
+_WATCHED_FROM_BYTES = 4 * PIECE_BYTES
+"""From this length on we watch whether the client leaves: the server swallows what is sent to one that has left."""
 _NOWAIT = getattr(os, "RWF_NOWAIT", None)
 _NO_NOWAIT = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 
@@ -56,7 +58,7 @@ class ObjectResponse(Response):
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             if scope["method"] == "HEAD" or self._at >= self._end:
                 await send({"type": "http.response.body", "body": b""})
-            elif self._end - self._at <= PIECE_BYTES:
+            elif self._end - self._at <= _WATCHED_FROM_BYTES:
                 await self._send_body(send, _still_here)
             else:
                 leaving = asyncio.create_task(_wait_for_leave(receive))

@@ -6,7 +6,6 @@ but the signature, sorted. JSON makes the boundaries unambiguous, and nothing in
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import json
 from base64 import urlsafe_b64encode
@@ -73,5 +72,5 @@ class UrlSigner:
 
     def _signature(self, access: Access, path: str, items: Sequence[tuple[str, str]]) -> str:
         canonical = json.dumps([_VERSION, access, path, sorted(items)], separators=(",", ":"))
-        digest = hmac.new(self._key, canonical.encode(), hashlib.sha256).digest()
+        digest = hmac.digest(self._key, canonical.encode(), "sha256")
         return urlsafe_b64encode(digest).rstrip(b"=").decode()

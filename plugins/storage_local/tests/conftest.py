@@ -4,9 +4,8 @@ import asyncio
 import hashlib
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +19,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from echo_core.plugin_api import PluginContext
-
-
-class ManualClock:
-    def __init__(self) -> None:
-        self._now = datetime(2026, 1, 1, tzinfo=UTC)
-
-    def now(self) -> datetime:
-        return self._now
-
-    def advance(self, seconds: float) -> None:
-        self._now += timedelta(seconds=seconds)
+from echo_core.testing.manual_clock import ManualClock
 
 
 def make_context(
@@ -75,18 +64,32 @@ async def serve(data_dir: Path, clock: ManualClock, **config: Any) -> AsyncItera
             await serving
 
 
-Opener = Callable[..., AsyncIterator[Served]]
-
-
 @pytest.fixture
 def clock() -> ManualClock:
     return ManualClock()
 
 
 @pytest.fixture
-async def served(tmp_path: Path, clock: ManualClock) -> AsyncIterator[Served]:
-    async with serve(tmp_path, clock) as served:
-        yield served
+async def served(tmp_path: Path, clock: ManualClock, request: pytest.FixtureRequest) -> AsyncIterator[Served]:
+    """A store; behind a server only where the test has an HTTP client, because starting one takes time."""
+    if "http" in request.fixturenames:
+        async with serve(tmp_path, clock) as served:
+            yield served
+    else:
+        async with open_local_storage(make_context(tmp_path, clock)) as storage:
+            yield Served(storage, clock, "", tmp_path)
+
+
+@pytest.fixture
+def serve_store(tmp_path: Path, clock: ManualClock) -> Callable[..., AbstractAsyncContextManager[Served]]:
+    """``async with serve_store(**config)`` for tests that need a configuration, or to open it twice."""
+    return lambda **config: serve(tmp_path, clock, **config)
+
+
+@pytest.fixture
+def open_store(tmp_path: Path, clock: ManualClock) -> Callable[..., AbstractAsyncContextManager[LocalStorage]]:
+    """``async with open_store(**config)``: no server."""
+    return lambda **config: open_local_storage(make_context(tmp_path, clock, **config))
 
 
 @pytest.fixture
@@ -96,5 +99,5 @@ def storage(served: Served) -> LocalStorage:
 
 @pytest.fixture
 async def http() -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient() as client:
+    async with httpx2.AsyncClient(timeout=30, trust_env=False) as client:
         yield client
