@@ -7,7 +7,8 @@ the two compositions, each an async context manager that closes all that it open
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+import os
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -23,6 +24,7 @@ from echo_core.adapters import settings_sources
 from echo_core.adapters.addresses import API_ROLE, WORKER_ROLE, Addresses, addresses, role_password
 from echo_core.adapters.arq_queue import ArqDoorbell, ArqListener, open_arq
 from echo_core.adapters.clock import SystemClock
+from echo_core.adapters.embedded.supervisor import Up, run_up
 from echo_core.adapters.logs import configure_logging
 from echo_core.adapters.plugin_registry import PluginRegistry
 from echo_core.adapters.postgres.engine import open_engine
@@ -61,10 +63,32 @@ KERNEL = "kernel"
 async def migrate_database(settings: Settings) -> None:
     """Bring the database up to date: tables, policies, roles and their passwords. Safe to run at any time."""
     secret = load_instance_secret(settings)
+    await _migrate(addresses(settings, secret).owner_url, secret)
+
+
+async def _migrate(owner_url: str, secret: bytes) -> None:
     await migrate(
-        addresses(settings, secret).owner_url,
+        owner_url,
         api_password=role_password(secret, API_ROLE),
         worker_password=role_password(secret, WORKER_ROLE),
+    )
+
+
+async def up(settings: Settings, *, argv: Sequence[str], say: Callable[[str], None]) -> None:
+    """Run servers, API and worker as children until told to stop. ``argv`` starts ``echoctl``; ``say`` prints a line.
+
+    Raises ``EchoError`` (``already_running`` and others) when it cannot start.
+    """
+    secret = load_instance_secret(settings)
+    await run_up(
+        Up(
+            settings=settings,
+            api=[*argv, "serve"],
+            worker=[*argv, "worker"],
+            environment=dict(os.environ),
+            migrate=lambda where: _migrate(where.database_url, secret),
+            console=say,
+        )
     )
 
 

@@ -41,7 +41,7 @@ _START: Final = b"0-0"
 _FIELD: Final = b"m"
 
 
-class _WireEvent(msgspec.Struct, tag="e", array_like=True, kw_only=True):
+class _WireEvent(msgspec.Struct, tag_field="kind", tag="e", array_like=True, kw_only=True):
     sequence: int
     type: str
     owner_id: UUID
@@ -53,7 +53,7 @@ class _WireEvent(msgspec.Struct, tag="e", array_like=True, kw_only=True):
     facts: dict[str, Any]
 
 
-class _WireProgress(msgspec.Struct, tag="p", array_like=True, kw_only=True):
+class _WireProgress(msgspec.Struct, tag_field="kind", tag="p", array_like=True, kw_only=True):
     owner_id: UUID
     video_id: UUID
     job_id: UUID

@@ -6,7 +6,8 @@ An emptied Redis starts the counters anew, which is what a Prometheus counter ma
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
+from typing import cast
 
 import structlog
 from redis.asyncio import Redis
@@ -43,7 +44,8 @@ class RedisStepMetrics:
         """Raises ``UnavailableError``."""
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                fields: dict[bytes, bytes] = await self._redis.hgetall(KEY)
+                # redis-py types its asyncio commands as if they might also be synchronous.
+                fields = await cast("Awaitable[dict[bytes, bytes]]", self._redis.hgetall(KEY))
         except (RedisError, OSError, TimeoutError) as error:
             raise UnavailableError("Redis did not tell the counters of steps.") from error
         return parse_step_counts({name.decode(): value.decode() for name, value in fields.items()})
