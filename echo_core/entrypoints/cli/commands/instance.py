@@ -50,9 +50,9 @@ def serve(context: typer.Context) -> None:
 
     Example: [bold]ECHO_DATABASE__URL=postgresql://… echoctl serve[/bold]
     """
-    from echo_core import bootstrap
+    from echo_core.entrypoints.http.server import serve as serve_api
 
-    asyncio.run(bootstrap.serve(settings_of(context)))
+    serve_api(settings_of(context))
 
 
 def worker(context: typer.Context) -> None:
@@ -62,9 +62,9 @@ def worker(context: typer.Context) -> None:
 
     Example: [bold]ECHO_WORKER__CPU_SLOTS=4 echoctl worker[/bold]
     """
-    from echo_core import bootstrap
+    from echo_core.entrypoints.worker import work
 
-    asyncio.run(bootstrap.work(settings_of(context)))
+    asyncio.run(work(settings_of(context)))
 
 
 def migrate(context: typer.Context) -> None:

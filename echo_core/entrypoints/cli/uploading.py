@@ -1,0 +1,191 @@
+"""Uploading one file: announce, send, complete, and go on where an earlier run stopped."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import httpx2
+
+from echo_core.entrypoints.cli.api import ApiClient
+from echo_core.entrypoints.cli.backoff import Backoff
+from echo_core.entrypoints.cli.contract import CompletedUpload, UploadSession
+from echo_core.entrypoints.cli.problems import ApiError, CliError
+from echo_core.entrypoints.cli.records import OpenRecord
+from echo_core.entrypoints.cli.resumable import Destination, ResumableSender, SessionGoneError
+from echo_core.entrypoints.cli.sources import SourceFile
+
+MAX_FRESH_ADDRESSES = 5
+"""How often one run asks for another upload address: they live a day, so more means that something else is wrong."""
+SUPPORTED_PROTOCOL = "google-resumable"
+_COMPLETED = "upload_completed"
+_KEY_REUSED = "idempotency_key_reused"
+"""The record is of an echoctl that announced the same file in other words."""
+_LOST = frozenset({"not_found", "upload_gone", "upload_expired"})
+"""The server has forgotten the upload: start over."""
+
+
+class UploadView(Protocol):
+    """What an upload shows while it runs."""
+
+    def note(self, text: str) -> None:
+        """Something worth a line."""
+
+    def sent(self, offset_bytes: int) -> None:
+        """How many bytes have been handed over."""
+
+
+class _StartOverError(Exception):
+    """The upload of the record does not exist any more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Uploader:
+    """Uploads one file in one user's name. ``open_record`` is that file's, locked."""
+
+    api: ApiClient
+    http: httpx2.AsyncClient
+    source: SourceFile
+    remembered: OpenRecord
+    view: UploadView
+    title: str | None = None
+    backoff: Backoff = field(default_factory=Backoff)
+
+    async def run(self) -> CompletedUpload:
+        """Upload, or continue to. Raises ``CliError``; what was sent is kept and the next run continues."""
+        record = self.remembered.record
+        if record.job_id:
+            self.view.note("All of it was uploaded before.")
+            self.view.sent(self.source.size_bytes)
+            return CompletedUpload(video_id=record.video_id, job_id=record.job_id, status="")
+        try:
+            return await self._upload()
+        except _StartOverError:
+            self.view.note("The server has forgotten this upload; it starts from the beginning.")
+            self.remembered.start_over()
+            try:
+                return await self._upload()
+            except _StartOverError as error:
+                raise _vanishing() from error
+        except CliError as error:
+            if error.code == "file_changed":
+                await self._give_up()
+            raise
+
+    async def _upload(self) -> CompletedUpload:
+        fresh = not self.remembered.record.video_id
+        session = await (self._begin() if fresh else self._resume())
+        if self.title:
+            await self.api.send("PUT", f"/videos/{session.video_id}/metadata", body={"title": self.title})
+        for _ in range(MAX_FRESH_ADDRESSES):
+            try:
+                await self._send(session, fresh=fresh)
+                return await self._complete()
+            except SessionGoneError as error:
+                gone = error.problem
+            except ApiError as error:
+                if error.code in _LOST:
+                    raise _StartOverError from error
+                if error.code != "upload_incomplete":
+                    raise
+                gone = error
+            fresh = False
+            session = await self._resume()
+        raise gone
+
+    async def _begin(self) -> UploadSession:
+        self.remembered.save()
+        body = {
+            "filename": self.source.path.name,
+            "contentType": self.source.content_type,
+            "sizeBytes": self.source.size_bytes,
+        }
+        record = self.remembered.record
+        try:
+            session = await self.api.call(
+                UploadSession, "POST", "/videos/signed-upload-url", body=body, idempotency_key=record.idempotency_key
+            )
+        except ApiError as error:
+            if error.code == _KEY_REUSED:
+                raise _StartOverError from error
+            raise
+        record.video_id, record.storage_path = session.video_id, session.storage_path
+        self.remembered.save()
+        return session
+
+    async def _resume(self) -> UploadSession:
+        """A fresh address for the upload of the record. Raises ``_StartOverError``."""
+        record = self.remembered.record
+        try:
+            session = await self.api.call(
+                UploadSession,
+                "POST",
+                f"/videos/{record.video_id}/upload/resume",
+                # A new key each time: the same one would bring the old address again.
+                idempotency_key=f"{record.idempotency_key}-{uuid.uuid4().hex}",
+            )
+        except ApiError as error:
+            if error.code == _COMPLETED:
+                return UploadSession(video_id=record.video_id, storage_path=record.storage_path, complete=True)
+            if error.code in _LOST:
+                raise _StartOverError from error
+            raise
+        if session.offset_bytes:
+            self.view.note(f"Continuing after {session.offset_bytes} of {self.source.size_bytes} bytes.")
+        return session
+
+    async def _send(self, session: UploadSession, *, fresh: bool) -> None:
+        if session.complete or session.upload_url is None or session.upload is None:
+            self.view.sent(self.source.size_bytes)
+            return
+        if session.upload.protocol != SUPPORTED_PROTOCOL:
+            raise CliError(
+                f"The server wants uploads by {session.upload.protocol!r}, which this echoctl does not speak.",
+                code="protocol_not_supported",
+                remedy="Install the version of echoctl that belongs to the server.",
+            )
+        destination = Destination(
+            url=self.api.absolute(session.upload_url),
+            headers=session.upload.headers,
+            chunk_size_bytes=session.upload.chunk_size_bytes,
+        )
+        sender = ResumableSender(self.http, self.source, destination, backoff=self.backoff, on_sent=self.view.sent)
+        await sender.send(fresh=fresh)
+
+    async def _complete(self) -> CompletedUpload:
+        record = self.remembered.record
+        completed = await self.api.call(
+            CompletedUpload,
+            "POST",
+            "/videos/upload-complete",
+            body={
+                "videoId": record.video_id,
+                "originalFilename": self.source.path.name,
+                "storagePath": record.storage_path,
+                "contentType": self.source.content_type,
+                "sizeBytes": self.source.size_bytes,
+            },
+            idempotency_key=f"{record.idempotency_key}-complete",
+        )
+        record.job_id = completed.job_id
+        self.remembered.save()
+        return completed
+
+    async def _give_up(self) -> None:
+        """Remove the half video: its file has changed, so nobody will ever continue it."""
+        record = self.remembered.record
+        self.remembered.remove()
+        if record.video_id:
+            try:
+                await self.api.send("DELETE", f"/videos/{record.video_id}")
+            except CliError:
+                self.view.note("The unfinished upload will disappear from the server by itself.")
+
+
+def _vanishing() -> CliError:
+    return CliError(
+        "The server forgets uploads as soon as they begin.",
+        code="upload_gone",
+        remedy="Run 'echoctl doctor' on the server: its storage loses unfinished uploads.",
+    )
