@@ -88,8 +88,8 @@ def _place(data_dir: DataDir) -> Cluster:
     programs = postgres_bin()
     identity = user
     if user is not None:
-        identity = able_to_reach(user, path, programs / "postgres")
-        if identity is None and able_to_reach(user, path):
+        identity = able_to_reach(user, home, programs / "postgres")
+        if identity is None and able_to_reach(user, home):
             identity, programs = user, copied_postgres_bin(programs, home)
         if identity is None:
             raise DataDirError(

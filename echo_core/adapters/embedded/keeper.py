@@ -55,7 +55,9 @@ class Keeper:
                 try:
                     self._child = await self._server.start()
                     running = True
-                except (EmbeddedError, OSError) as error:
-                    end = str(error).replace("\n", "; ")
+                except EmbeddedError as error:
+                    end = f"{error.problem.splitlines()[0]} … {error.problem.splitlines()[-1]} {error.remedy}"
+                except OSError as error:
+                    end = str(error)
             self._started(self._child)
             self._say(f"{self._server.name} runs again (process {self._child.pid})")

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import asyncpg
@@ -123,16 +123,16 @@ def start_up(tmp_path: Path, free_port: int) -> Iterator[Callable[..., Up]]:
         port: int = free_port,
         api: str = "api",
         worker: str = "worker",
-        **popen: object,
+        prefix: Sequence[str] = (),
     ) -> Up:
         output = tmp_path / f"output{len(ups)}"
+        script = Path(__file__).with_name("supervise.py")
         with output.open("wb") as file:
             process = subprocess.Popen(
-                [sys.executable, str(Path(__file__).with_name("supervise.py")), str(data_dir), str(port), api, worker],
+                [*prefix, sys.executable, str(script), str(data_dir), str(port), api, worker],
                 env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"},
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                **popen,  # type: ignore[call-overload]
             )
         ups.append(Up(data_dir, port, process, output))
         return ups[-1]
