@@ -23,6 +23,7 @@ from echo_core.domain.errors import (
     UnknownEntityError,
 )
 from echo_core.entrypoints.http.request_ids import current_request_id
+from echo_core.entrypoints.http.responses import Check
 from echo_core.plugin_api.errors import (
     AuthError,
     DomainError,
@@ -100,7 +101,7 @@ class Problem(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
     """All that is wrong with the request, where it is invalid."""
     offset_bytes: int | msgspec.UnsetType = msgspec.UNSET
     """With ``upload_incomplete``: how many bytes are durable."""
-    checks: list[object] | msgspec.UnsetType = msgspec.UNSET
+    checks: list[Check] | msgspec.UnsetType = msgspec.UNSET
     """With ``not_ready``: every dependency by name."""
 
 
@@ -137,7 +138,7 @@ def new_problem(
     *,
     errors: Sequence[ProblemError] = (),
     offset_bytes: int | None = None,
-    checks: Sequence[object] | None = None,
+    checks: Sequence[Check] | None = None,
 ) -> Problem:
     """A problem of that code, with the present request's id."""
     return Problem(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -236,7 +236,7 @@ class PluginItem(Model):
     reason: str
     selected: bool
     provides: Mapping[str, Sequence[str]]
-    capabilities: Mapping[str, object]
+    capabilities: Mapping[str, Any]
 
 
 class PluginList(Model):

@@ -1,0 +1,275 @@
+"""A database in memory: units of work with the semantics of the ports, for tests of use cases and of HTTP.
+
+One transaction runs at a time, and one that raises leaves nothing behind. What real row locks do is for the
+integration tests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from echo_core.application.ports import NewEvent, QueueStatistics, StoredResponse, VideoQuery
+from echo_core.domain.artefacts import POSTER_KIND, RENDITION_KIND, Artefact
+from echo_core.domain.errors import ConflictError, LeaseLostError, UnknownEntityError
+from echo_core.domain.ids import JobId, StepId, UserId, VideoId
+from echo_core.domain.jobs import Job, JobKind, StepState
+from echo_core.domain.progress import job_percent
+from echo_core.domain.uploads import Upload
+from echo_core.domain.users import User
+from echo_core.domain.videos import Video, VideoPage, VideoSummary
+from echo_core.plugin_api.context import Clock
+from echo_core.plugin_api.errors import UnavailableError
+from echo_core.plugin_api.events import Event
+from echo_core.plugin_api.steps import Resource
+
+
+@dataclass
+class Tables:
+    videos: dict[UUID, Video] = field(default_factory=dict)
+    uploads: dict[UUID, Upload] = field(default_factory=dict)
+    jobs: dict[UUID, Job] = field(default_factory=dict)
+    artefacts: list[Artefact] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    keys: dict[tuple[UUID, str], StoredResponse] = field(default_factory=dict)
+
+
+class FakeDatabase:
+    """Implements ``UserUnitsOfWork``. ``rings`` are the doorbells rung by committed transactions; ``open_units`` tells
+    how many units of work are open, so that a fake provider can refuse to be called inside one."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.tables = Tables()
+        self.rings: list[tuple[StepId, Resource]] = []
+        self.open_units = 0
+        self.down = False
+        self.before_commit: Callable[[], Awaitable[None]] | None = None
+        self._lock = asyncio.Lock()
+
+    def for_user(self, user: User) -> AbstractAsyncContextManager[Any]:
+        return self._unit(user.id)
+
+    def for_worker(self) -> AbstractAsyncContextManager[Any]:
+        return self._unit(None)
+
+    @asynccontextmanager
+    async def _unit(self, owner_id: UserId | None) -> AsyncIterator[FakeUnitOfWork]:
+        if self.down:
+            raise UnavailableError("The database cannot be reached.", code="database_unavailable")
+        async with self._lock:
+            before = copy.copy(self.tables)
+            self.tables = Tables(**{name: copy.copy(table) for name, table in vars(before).items()})
+            self.open_units += 1
+            uow = FakeUnitOfWork(self, owner_id)
+            try:
+                yield uow
+                if self.before_commit is not None:
+                    await self.before_commit()
+            except BaseException:
+                self.tables = before
+                raise
+            finally:
+                self.open_units -= 1
+            self.rings.extend(uow.rung)
+
+    async def event_heads(self, owner_ids: Sequence[UserId]) -> Mapping[UserId, int]:
+        return {o: sum(e.owner_id == o for e in self.tables.events) for o in owner_ids}
+
+    async def queue_statistics(self) -> Sequence[QueueStatistics]:
+        if self.down:
+            raise UnavailableError("The database cannot be reached.", code="database_unavailable")
+        steps = [s for j in self.tables.jobs.values() for s in j.steps]
+        return [
+            QueueStatistics(
+                resource=resource,
+                queued=sum(s.state is StepState.QUEUED and s.resource is resource for s in steps),
+                oldest_age_s=0.0,
+                running=sum(s.state is StepState.RUNNING and s.resource is resource for s in steps),
+            )
+            for resource in Resource
+        ]
+
+    def event_types(self) -> list[str]:
+        return [event.type for event in self.tables.events]
+
+
+class FakeUnitOfWork:
+    def __init__(self, database: FakeDatabase, owner_id: UserId | None) -> None:
+        self.rung: list[tuple[StepId, Resource]] = []
+        self.videos = FakeVideos(database, owner_id)
+        self.uploads = FakeUploads(database, owner_id)
+        self.jobs = FakeJobs(database, owner_id)
+        self.artefacts = FakeArtefacts(database, owner_id)
+        self.events = FakeEvents(database, owner_id)
+        self.idempotency = FakeIdempotency(database, owner_id)
+
+    def ring(self, step_id: StepId, resource: Resource) -> None:
+        self.rung.append((step_id, resource))
+
+
+@dataclass
+class _Repository:
+    database: FakeDatabase
+    owner_id: UserId | None
+
+    @property
+    def tables(self) -> Tables:
+        return self.database.tables
+
+    def owns(self, row: Any) -> bool:
+        return self.owner_id is None or row.owner_id == self.owner_id
+
+    def found(self, table: Mapping[UUID, Any], row_id: UUID) -> Any:
+        row = table.get(row_id)
+        if row is None or not self.owns(row):
+            raise UnknownEntityError("There is nothing of this id.")
+        return row
+
+
+class FakeVideos(_Repository):
+    async def add(self, video: Video) -> None:
+        self.tables.videos[video.id] = video
+
+    async def get(self, video_id: VideoId, *, for_update: bool = False, deleted: bool = False) -> Video:
+        video: Video = self.found(self.tables.videos, video_id)
+        if video.deleted_at is not None and not deleted:
+            raise UnknownEntityError("There is no such video.")
+        return video
+
+    async def save(self, video: Video) -> None:
+        self.found(self.tables.videos, video.id)
+        self.tables.videos[video.id] = replace(video, updated_at=self.database.clock.now())
+
+    async def remove(self, video_id: VideoId) -> None:
+        self.tables.videos.pop(video_id, None)
+
+    async def list_page(self, query: VideoQuery) -> VideoPage:
+        rows = [
+            v
+            for v in sorted(self.tables.videos.values(), key=lambda v: v.id, reverse=True)
+            if self.owns(v)
+            and v.deleted_at is None
+            and (query.before is None or v.id < query.before)
+            and (query.status is None or v.status is query.status)
+            and query.text.casefold() in f"{v.title} {v.filename}".casefold()
+        ]
+        page = rows[: query.limit]
+        return VideoPage(
+            videos=tuple(self._summary(v) for v in page),
+            next_before=page[-1].id if len(rows) > query.limit else None,
+        )
+
+    def _summary(self, video: Video) -> VideoSummary:
+        kinds = {a.kind for a in self.tables.artefacts if a.video_id == video.id}
+        job = next((j for j in self.tables.jobs.values() if j.video_id == video.id), None)
+        names = (
+            "id owner_id status title filename visibility created_at updated_at duration_s width height size_bytes"
+        ).split()
+        return VideoSummary(
+            **{name: getattr(video, name) for name in names},
+            has_poster=POSTER_KIND in kinds,
+            playable=RENDITION_KIND in kinds,
+            job_id=str(job.id) if job is not None else None,
+            percent=job_percent(job) if job is not None else None,
+        )
+
+
+class FakeUploads(_Repository):
+    async def add(self, upload: Upload) -> None:
+        self.tables.uploads[upload.video_id] = upload
+
+    async def get(self, video_id: VideoId, *, for_update: bool = False) -> Upload:
+        upload: Upload = self.found(self.tables.uploads, video_id)
+        return upload
+
+    async def save(self, upload: Upload) -> None:
+        self.found(self.tables.uploads, upload.video_id)
+        self.tables.uploads[upload.video_id] = upload
+
+
+class FakeJobs(_Repository):
+    async def now(self) -> datetime:
+        return self.database.clock.now()
+
+    async def add(self, job: Job) -> None:
+        if await self.find_for_video(job.video_id, job.kind) is not None:
+            raise ConflictError("The video has a job of that kind.")
+        self.tables.jobs[job.id] = job
+
+    async def get(self, job_id: JobId, *, for_update: bool = False) -> Job:
+        job: Job = self.found(self.tables.jobs, job_id)
+        return job
+
+    async def find_for_video(self, video_id: VideoId, kind: JobKind, *, for_update: bool = False) -> Job | None:
+        jobs = self.tables.jobs.values()
+        return next((j for j in jobs if j.video_id == video_id and j.kind is kind and self.owns(j)), None)
+
+    async def save(self, before: Job, after: Job) -> None:
+        stored = {s.id: s.lease_token for s in self.tables.jobs[before.id].steps}
+        if any(stored[s.id] != s.lease_token for s in before.steps):
+            raise LeaseLostError("Another run owns a step.")
+        self.tables.jobs[after.id] = after
+
+    async def queue_position(self, step_id: StepId) -> int | None:
+        queued = sorted(
+            (s for j in self.tables.jobs.values() for s in j.steps if s.state is StepState.QUEUED), key=lambda s: s.id
+        )
+        return next((n for n, s in enumerate(queued) if s.id == step_id), None)
+
+    async def list_unfinished(self, limit: int) -> Sequence[Job]:
+        return [j for j in self.tables.jobs.values() if self.owns(j) and not j.state.finished][:limit]
+
+
+class FakeArtefacts(_Repository):
+    async def list_for_video(self, video_id: VideoId, *, segments: bool = False) -> Sequence[Artefact]:
+        rows = [a for a in self.tables.artefacts if a.video_id == video_id and self.owns(a)]
+        rows.sort(key=lambda a: (a.kind, a.name))
+        return rows if segments else [replace(a, segments=()) for a in rows]
+
+    async def find(self, video_id: VideoId, kind: str, name: str) -> Artefact | None:
+        rows = await self.list_for_video(video_id, segments=True)
+        return next((a for a in rows if a.kind == kind and a.name == name), None)
+
+    async def put(self, artefacts: Sequence[Artefact]) -> Sequence[str]:
+        self.tables.artefacts.extend(artefacts)
+        return []
+
+    async def has_rendition(self, video_id: VideoId) -> bool:
+        return any(a.kind == RENDITION_KIND for a in self.tables.artefacts if a.video_id == video_id)
+
+
+class FakeEvents(_Repository):
+    async def add(self, events: Sequence[NewEvent]) -> Sequence[Event]:
+        added = []
+        for new in events:
+            number = sum(e.owner_id == new.owner_id for e in self.tables.events) + 1
+            fields = {name: getattr(new, name) for name in NewEvent.__dataclass_fields__}
+            event = Event(sequence=number, at=self.database.clock.now(), **fields)
+            self.tables.events.append(event)
+            added.append(event)
+        return added
+
+
+class FakeIdempotency(_Repository):
+    def _key(self, key: str) -> tuple[UUID, str]:
+        assert self.owner_id is not None
+        return self.owner_id, key
+
+    async def reserve(self, key: str, request_hash: str) -> StoredResponse | None:
+        known = self.tables.keys.get(self._key(key))
+        if known is None:
+            self.tables.keys[self._key(key)] = StoredResponse(request_hash=request_hash)
+        return known
+
+    async def complete(self, key: str, response: StoredResponse) -> None:
+        self.tables.keys[self._key(key)] = response
+
+    async def release(self, key: str) -> None:
+        self.tables.keys.pop(self._key(key), None)
