@@ -221,6 +221,10 @@ class EventRepository(Protocol):
     async def bounds(self, owner_id: UserId) -> tuple[int, int]:
         """(oldest number still held, newest number); ``(1, 0)`` when there was never any."""
 
+    async def prune(self, older_than: timedelta) -> int:
+        """Forget events of that age, and idempotency keys past their day, some thousands at most; returns how many
+        (worker only)."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredResponse:

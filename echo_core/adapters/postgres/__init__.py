@@ -1,1 +1,1 @@
-"""PostgreSQL: tables, row level security, repositories, units of work."""
+"""PostgreSQL: the truth about videos, uploads, jobs and events. SQL is spoken here and in ``migrations`` alone."""

@@ -1,0 +1,90 @@
+"""Connections to the database."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from echo_core.adapters.postgres.values import json_text
+from echo_core.plugin_api.errors import InvalidRequestError
+
+POOL_TIMEOUT_S = 10.0
+"""How long a caller waits for a free connection before it is told that the database is busy."""
+IDLE_IN_TRANSACTION_TIMEOUT_S = 60
+"""Units of work take milliseconds; one that idles this long belongs to a process that hangs and holds locks."""
+CLIENT_GRACE_S = 5.0
+"""The client gives up this much later than the server should have: only then is the server itself gone."""
+
+
+def driver_url(url: str) -> URL:
+    """A ``postgresql://`` (or ``postgres://``) address as SQLAlchemy and asyncpg want it.
+
+    Raises ``InvalidRequestError`` (code ``invalid_database_url``), which never repeats the address: it has a password.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise _invalid_url() from error
+    if parsed.drivername.partition("+")[0] not in {"postgresql", "postgres"}:
+        raise _invalid_url()
+    query = dict(parsed.query)
+    if (mode := query.pop("sslmode", None)) is not None:
+        query["ssl"] = mode  # libpq's name, which every hosted service prints, and asyncpg's
+    return parsed.set(drivername="postgresql+asyncpg", query=query)
+
+
+def _invalid_url() -> InvalidRequestError:
+    return InvalidRequestError(
+        "The address of the database is not valid.",
+        code="invalid_database_url",
+        remedy="Write database.url as postgresql://user:password@host:5432/name.",
+    )
+
+
+@asynccontextmanager
+async def open_engine(
+    url: str,
+    *,
+    application_name: str = "echo",
+    pool_size: int = 10,
+    statement_timeout_s: float = 10.0,
+    connect_timeout_s: float = 5.0,
+) -> AsyncIterator[AsyncEngine]:
+    """A pool of connections, closed at the end. Nothing connects before the first use.
+
+    The connections are in autocommit mode: ``Transaction`` begins, in the round trip that also takes on the role, and
+    commits. ``statement_timeout_s`` 0: none.
+    """
+    server_settings = {
+        "application_name": application_name,
+        "statement_timeout": str(round(statement_timeout_s * 1000)),
+        "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_TIMEOUT_S * 1000),
+        "timezone": "UTC",
+    }
+    connect_args: dict[str, Any] = {
+        "server_settings": server_settings,
+        "timeout": connect_timeout_s,
+        "command_timeout": statement_timeout_s + CLIENT_GRACE_S if statement_timeout_s else None,
+    }
+    engine = create_async_engine(
+        driver_url(url),
+        isolation_level="AUTOCOMMIT",
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=POOL_TIMEOUT_S,
+        pool_use_lifo=True,
+        connect_args=connect_args,
+        json_serializer=json_text,
+        json_deserializer=msgspec.json.decode,
+        hide_parameters=True,  # titles, tokens and claims have no place in logs
+    )
+    try:
+        yield engine
+    finally:
+        await engine.dispose()

@@ -1,0 +1,81 @@
+"""The database's errors as Echo's: what may work later is an ``UnavailableError``; anything else stays what it is."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from echo_core.plugin_api.errors import UnavailableError
+
+BUSY = frozenset({"40001", "40P01", "55P03", "57014"})
+"""serialization_failure, deadlock_detected, lock_not_available, query_canceled (statement_timeout)."""
+REFUSED = frozenset({"28000", "28P01", "3D000"})
+"""invalid_authorization_specification, invalid_password, invalid_catalog_name."""
+AWAY_CLASSES = ("08", "53", "57P", "58", "XX")
+"""connection exceptions, insufficient resources, operator intervention, system errors, internal errors."""
+
+
+def unavailable(error: BaseException) -> UnavailableError | None:
+    """The error as one that may pass by itself, or None if it never will."""
+    if isinstance(error, PoolTimeoutError):
+        return UnavailableError(
+            "All connections to the database are in use.",
+            code="database_busy",
+            remedy="Try again in a moment; if this goes on, raise database.pool_size.",
+        )
+    state = sqlstate(error)
+    if state in BUSY:
+        return UnavailableError(
+            "The database was too busy for this change.", code="database_busy", remedy="Try again in a moment."
+        )
+    if state in REFUSED:
+        return UnavailableError(
+            "The database refused the login.",
+            code="database_unavailable",
+            remedy="Check the user, password and database name in database.url (and api_url, worker_url).",
+        )
+    if _is_away(error, state):
+        return UnavailableError(
+            "The database cannot be reached.",
+            code="database_unavailable",
+            remedy="Try again in a moment; if this goes on, check that PostgreSQL runs and that database.url is right.",
+        )
+    return None
+
+
+def sqlstate(error: BaseException) -> str | None:
+    """The SQLSTATE of an error of asyncpg, wrapped by SQLAlchemy or not."""
+    if isinstance(error, DBAPIError):
+        error = error.orig if error.orig is not None else error
+    state = getattr(error, "sqlstate", None)
+    return state if isinstance(state, str) else None
+
+
+def _is_away(error: BaseException, state: str | None) -> bool:
+    if state is not None:
+        return state.startswith(AWAY_CLASSES)
+    if isinstance(error, DBAPIError):
+        # Without an SQLSTATE nothing came from the server. The driver's own complaints about arguments have the
+        # cause asyncpg.DataError, which has one.
+        return error.connection_invalidated or isinstance(_driver_error(error), asyncpg.InterfaceError | OSError)
+    return isinstance(error, asyncpg.InterfaceError | OSError | TimeoutError)
+
+
+def _driver_error(error: DBAPIError) -> BaseException | None:
+    return error.orig.__cause__ if error.orig is not None else None
+
+
+@asynccontextmanager
+async def translated() -> AsyncIterator[None]:
+    """Raise ``UnavailableError`` for errors of the database that may pass. Wrap single calls of the driver with it,
+    never a caller's code: an ``OSError`` counts as the database's."""
+    try:
+        yield
+    except (DBAPIError, PoolTimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        if (mapped := unavailable(error)) is not None:
+            raise mapped from error
+        raise

@@ -1,0 +1,110 @@
+"""Events: committed state changes, numbered without gaps for each owner."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import delete, func, insert, select
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from echo_core.adapters.postgres.tables import EventCounterRow, EventRow, IdempotencyKeyRow
+from echo_core.adapters.postgres.transaction import Transaction
+from echo_core.application.ports import NewEvent
+from echo_core.domain.ids import UserId
+from echo_core.plugin_api.events import Event
+
+KEY_LIFETIME = timedelta(days=1)
+PRUNE_BATCH = 20_000
+"""Rows deleted by one statement, so that none runs into the statement timeout."""
+
+
+class PostgresEventRepository:
+    """``EventRepository``. What was added is appended to ``added``, for after the commit."""
+
+    def __init__(self, tx: Transaction, added: list[Event]) -> None:
+        self._tx = tx
+        self._added = added
+
+    async def add(self, events: Sequence[NewEvent]) -> Sequence[Event]:
+        """Write them, numbered in this order. Locks the counters of their owners until the end of the transaction."""
+        by_owner: dict[UserId, list[int]] = {}
+        for index, event in enumerate(events):
+            by_owner.setdefault(event.owner_id, []).append(index)
+        numbered: dict[int, Event] = {}
+        for owner_id in sorted(by_owner):  # one order for everybody: two writers never wait for each other
+            indices = by_owner[owner_id]
+            newest, at = await self._take_numbers(owner_id, len(indices))
+            for sequence, index in enumerate(indices, start=newest - len(indices) + 1):
+                numbered[index] = _numbered(events[index], sequence, at)
+        written = [numbered[index] for index in range(len(events))]
+        if written:
+            await self._tx.execute(insert(EventRow.__table__), [_values(event) for event in written])
+        self._added.extend(written)
+        return written
+
+    async def _take_numbers(self, owner_id: UserId, count: int) -> tuple[int, Any]:
+        statement = upsert(EventCounterRow.__table__).values(owner_id=owner_id, newest=count)
+        statement = statement.on_conflict_do_update(
+            index_elements=["owner_id"], set_={"newest": EventCounterRow.newest + statement.excluded.newest}
+        )
+        row = (
+            await self._tx.execute(statement.returning(EventCounterRow.newest, func.clock_timestamp().label("at")))
+        ).one()
+        return row.newest, row.at
+
+    async def list_after(self, owner_id: UserId, sequence: int, limit: int) -> Sequence[Event]:
+        """Those with a greater number, in order."""
+        statement = (
+            select(EventRow.__table__)
+            .where(EventRow.owner_id == owner_id, EventRow.sequence > sequence)
+            .order_by(EventRow.sequence)
+            .limit(limit)
+        )
+        return [Event(**row._mapping) for row in await self._tx.execute(statement)]
+
+    async def bounds(self, owner_id: UserId) -> tuple[int, int]:
+        """(oldest number still held, newest number); ``(1, 0)`` when there was never any. When all were pruned, the
+        oldest is the one that will come next."""
+        oldest = select(func.min(EventRow.sequence)).where(EventRow.owner_id == owner_id).scalar_subquery()
+        statement = select(
+            func.coalesce(oldest, EventCounterRow.newest + 1).label("oldest"), EventCounterRow.newest
+        ).where(EventCounterRow.owner_id == owner_id)
+        row = (await self._tx.execute(statement)).one_or_none()
+        return (row.oldest, row.newest) if row is not None else (1, 0)
+
+    async def prune(self, older_than: timedelta) -> int:
+        """Forget events of that age, and idempotency keys past their day, at most ``PRUNE_BATCH`` of each (worker
+        only). Returns how many rows went."""
+        events = await _prune(self._tx, EventRow, "sequence", "at", older_than)
+        return events + await _prune(self._tx, IdempotencyKeyRow, "key", "created_at", KEY_LIFETIME)
+
+
+async def _prune(
+    tx: Transaction, row: type[EventRow] | type[IdempotencyKeyRow], key: str, at: str, age: timedelta
+) -> int:
+    columns = row.__table__.c
+    limit = select(func.clock_timestamp() - age).scalar_subquery()
+    oldest = select(columns.owner_id, columns[key]).where(columns[at] < limit).order_by(columns[at])
+    batch = oldest.limit(PRUNE_BATCH).cte("batch")
+    statement = delete(row.__table__).where(columns.owner_id == batch.c.owner_id, columns[key] == batch.c[key])
+    return (await tx.execute(statement)).rowcount
+
+
+def _numbered(event: NewEvent, sequence: int, at: Any) -> Event:
+    return Event(
+        sequence=sequence,
+        type=event.type,
+        owner_id=event.owner_id,
+        video_id=event.video_id,
+        at=at,
+        job_id=event.job_id,
+        step=event.step,
+        state=event.state,
+        facts=event.facts,
+    )
+
+
+def _values(event: Event) -> dict[str, Any]:
+    return {column.name: getattr(event, column.name) for column in EventRow.__table__.columns}

@@ -1,0 +1,78 @@
+"""Answers by idempotency key."""
+
+from __future__ import annotations
+
+from sqlalchemy import text
+
+from echo_core.adapters.postgres.transaction import Transaction
+from echo_core.application.ports import StoredResponse
+from echo_core.domain.ids import UserId
+
+_RESERVE = text(
+    """
+    insert into echo.idempotency_keys as held (owner_id, key, request_hash) values (:owner_id, :key, :request_hash)
+    on conflict (owner_id, key) do update
+        set request_hash = excluded.request_hash, created_at = excluded.created_at,
+            status = 0, body = '', content_type = '', location = ''
+        where held.created_at < clock_timestamp() - interval '1 day'
+            or (held.status = 0 and held.created_at < clock_timestamp() - interval '1 minute')
+    returning true
+    """
+)
+_FIND = text(
+    """
+    select request_hash, status, body, content_type, location from echo.idempotency_keys
+    where owner_id = :owner_id and key = :key
+    """
+)
+_COMPLETE = text(
+    """
+    update echo.idempotency_keys
+    set status = :status, body = :body, content_type = :content_type, location = :location
+    where owner_id = :owner_id and key = :key and request_hash = :request_hash
+    """
+)
+_RELEASE = text("delete from echo.idempotency_keys where owner_id = :owner_id and key = :key and status = 0")
+
+
+class PostgresIdempotencyRepository:
+    """``IdempotencyRepository``."""
+
+    def __init__(self, tx: Transaction, owner_id: UserId | None) -> None:
+        self._tx = tx
+        self._owner_id = owner_id
+
+    async def reserve(self, key: str, request_hash: str) -> StoredResponse | None:
+        """None: the key is the caller's now. Otherwise what the key stands for."""
+        identity = self._identity(key)
+        while True:
+            taken = await self._tx.execute(_RESERVE, {**identity, "request_hash": request_hash})
+            if taken.one_or_none() is not None:
+                return None
+            row = (await self._tx.execute(_FIND, identity)).one_or_none()
+            if row is not None:
+                return StoredResponse(**row._mapping)
+            # Between the two statements somebody released the key: it is free again.
+
+    async def complete(self, key: str, response: StoredResponse) -> None:
+        """Keep the answer, unless somebody took over the key for another request."""
+        await self._tx.execute(
+            _COMPLETE,
+            {
+                **self._identity(key),
+                "request_hash": response.request_hash,
+                "status": response.status,
+                "body": response.body,
+                "content_type": response.content_type,
+                "location": response.location,
+            },
+        )
+
+    async def release(self, key: str) -> None:
+        """Forget the reservation; an answer stays."""
+        await self._tx.execute(_RELEASE, self._identity(key))
+
+    def _identity(self, key: str) -> dict[str, object]:
+        if self._owner_id is None:
+            raise RuntimeError("Idempotency keys belong to callers; a worker's unit of work has none.")
+        return {"owner_id": self._owner_id, "key": key}

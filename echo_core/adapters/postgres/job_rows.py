@@ -1,0 +1,131 @@
+"""Jobs and steps as rows, and back."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import ColumnElement, select
+
+from echo_core.adapters.postgres.tables import JobRow, StepRow
+from echo_core.adapters.postgres.transaction import Transaction
+from echo_core.adapters.postgres.values import storable_text
+from echo_core.domain.ids import JobId, StepId, UserId, VideoId
+from echo_core.domain.jobs import Job, JobKind, JobState, Step, StepError, StepState
+from echo_core.plugin_api.steps import Resource
+
+
+async def load_jobs(
+    tx: Transaction, wanted: ColumnElement[bool], *, for_update: bool = False, limit: int | None = None
+) -> Sequence[Job]:
+    """The jobs that ``wanted`` picks, newest first, with their steps.
+
+    ``for_update`` locks the jobs, then their steps in the order of their ids: so heartbeats, which lock in that order
+    too, wait for this transaction instead of being overwritten by it. The steps are read after the lock is had.
+    """
+    statement = select(JobRow.__table__).where(wanted).order_by(JobRow.id.desc()).limit(limit)
+    if for_update:
+        statement = statement.with_for_update(key_share=True)
+    jobs = (await tx.execute(statement)).all()
+    if not jobs:
+        return []
+    of_jobs = select(StepRow.__table__).where(StepRow.job_id.in_([job.id for job in jobs])).order_by(StepRow.id)
+    if for_update:
+        of_jobs = of_jobs.with_for_update(key_share=True)
+    steps: dict[object, list[Step]] = defaultdict(list)
+    for row in await tx.execute(of_jobs):
+        steps[row.job_id].append(_step(row))
+    return [_job(job, steps[job.id]) for job in jobs]
+
+
+def job_values(job: Job) -> dict[str, Any]:
+    """The row of a job."""
+    return {
+        "id": job.id,
+        "video_id": job.video_id,
+        "owner_id": job.owner_id,
+        "kind": job.kind.value,
+        "state": job.state.value,
+        "created_at": job.created_at,
+        "correlation_id": storable_text(job.correlation_id),
+        "cancel_requested": job.cancel_requested,
+        "finished_at": job.finished_at,
+    }
+
+
+def step_values(job: Job, step: Step) -> dict[str, Any]:
+    """The row of a step."""
+    values = {name: getattr(step, name) for name in Step.__dataclass_fields__}
+    values |= {
+        "job_id": job.id,
+        "owner_id": job.owner_id,
+        "resource": step.resource.value,
+        "state": step.state.value,
+        "error": msgspec.to_builtins(step.error),
+    }
+    for name in ("consumes", "produces", "after", "warnings"):
+        values[name] = [storable_text(value) for value in values[name]]
+    return values
+
+
+def _job(row: Any, steps: list[Step]) -> Job:
+    return Job(
+        id=JobId(row.id),
+        video_id=VideoId(row.video_id),
+        owner_id=UserId(row.owner_id),
+        kind=JobKind(row.kind),
+        state=JobState(row.state),
+        created_at=row.created_at,
+        correlation_id=row.correlation_id,
+        cancel_requested=row.cancel_requested,
+        finished_at=row.finished_at,
+        steps=tuple(sorted(steps, key=lambda step: step.position)),
+    )
+
+
+def _step(row: Any) -> Step:
+    return Step(
+        id=StepId(row.id),
+        name=row.name,
+        position=row.position,
+        consumes=tuple(row.consumes),
+        produces=tuple(row.produces),
+        after=tuple(row.after),
+        resource=Resource(row.resource),
+        optional=row.optional,
+        max_attempts=row.max_attempts,
+        first_delay_s=row.first_delay_s,
+        max_delay_s=row.max_delay_s,
+        timeout_s=row.timeout_s,
+        timeout_per_media_s=row.timeout_per_media_s,
+        weight=row.weight,
+        plugin=row.plugin,
+        state=StepState(row.state),
+        attempt=row.attempt,
+        lease_token=row.lease_token,
+        lease_expires_at=row.lease_expires_at,
+        worker=row.worker,
+        run_at=row.run_at,
+        cancel_requested=row.cancel_requested,
+        progress=row.progress,
+        expected_s=row.expected_s,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        error=_step_error(row.error),
+        output=row.output,
+        skipped_reason=row.skipped_reason,
+        warnings=tuple(row.warnings),
+    )
+
+
+def _step_error(stored: dict[str, Any] | None) -> StepError | None:
+    if stored is None:
+        return None
+    return StepError(
+        code=stored["code"],
+        message=stored["message"],
+        remedy=stored.get("remedy", ""),
+        log_tail=tuple(stored.get("log_tail", ())),
+    )

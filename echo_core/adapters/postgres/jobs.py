@@ -1,0 +1,156 @@
+"""Jobs and their steps."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import fields
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+from sqlalchemy import BigInteger, Update, Uuid, bindparam, column, func, insert, select, text, update
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from echo_core.adapters.postgres.job_rows import job_values, load_jobs, step_values
+from echo_core.adapters.postgres.leases import LeaseQueries
+from echo_core.adapters.postgres.tables import JobRow, StepRow
+from echo_core.adapters.postgres.transaction import Transaction
+from echo_core.domain.errors import ConflictError, LeaseLostError, UnknownEntityError
+from echo_core.domain.ids import JobId, StepId, UserId, VideoId
+from echo_core.domain.jobs import Job, JobKind, JobState, Step
+
+_JOB_FIELDS = ("state", "cancel_requested", "finished_at")
+"""What a change of a job may change in its own row."""
+_STEP_FIELDS = tuple(field.name for field in fields(Step) if field.name != "id")
+
+_POSITION_AS_WORKER = text(
+    """
+    select count(*) from (
+        select from echo.steps before join echo.steps mine
+            on before.resource = mine.resource and before.state = 'queued'
+            and (before.run_at, before.id) < (mine.run_at, mine.id)
+        where mine.id = :step_id limit 10000
+    ) as counted
+    having exists (select from echo.steps where id = :step_id and state = 'queued')
+    """
+)
+
+
+class PostgresJobRepository(LeaseQueries):
+    """``JobRepository``. ``owner_id`` None: the service role's."""
+
+    def __init__(self, tx: Transaction, owner_id: UserId | None) -> None:
+        super().__init__(tx)
+        self._owner_id = owner_id
+
+    async def now(self) -> datetime:
+        """The database's clock: aware, UTC."""
+        now: datetime = (await self._tx.execute(select(func.clock_timestamp()))).scalar_one()
+        return now
+
+    async def add(self, job: Job) -> None:
+        """Store a new job. Raises ``ConflictError`` if the video has one of that kind."""
+        statement = upsert(JobRow.__table__).values(job_values(job))
+        statement = statement.on_conflict_do_nothing(index_elements=["video_id", "kind"])
+        if (await self._tx.execute(statement.returning(JobRow.id))).one_or_none() is None:
+            raise ConflictError("The video has such a job already.", code="job_exists")
+        await self._tx.execute(insert(StepRow.__table__), [step_values(job, step) for step in job.steps])
+
+    async def get(self, job_id: JobId, *, for_update: bool = False) -> Job:
+        """Raises ``UnknownEntityError``."""
+        return _only(await load_jobs(self._tx, JobRow.id == job_id, for_update=for_update))
+
+    async def find_for_video(self, video_id: VideoId, kind: JobKind, *, for_update: bool = False) -> Job | None:
+        """The video's job of that kind."""
+        wanted = (JobRow.video_id == video_id) & (JobRow.kind == kind.value)
+        return next(iter(await load_jobs(self._tx, wanted, for_update=for_update)), None)
+
+    async def get_of_step(self, step_id: StepId, *, for_update: bool = False) -> Job:
+        """The job that a step belongs to. Raises ``UnknownEntityError``."""
+        job_id = select(StepRow.job_id).where(StepRow.id == step_id).scalar_subquery()
+        return _only(await load_jobs(self._tx, JobRow.id == job_id, for_update=for_update))
+
+    async def list_unfinished(self, limit: int) -> Sequence[Job]:
+        """Processing jobs that go on, newest first."""
+        unfinished = [state.value for state in JobState if not state.finished]
+        wanted = (JobRow.kind == JobKind.PROCESS.value) & JobRow.state.in_(unfinished)
+        return await load_jobs(self._tx, wanted, limit=limit)
+
+    async def queue_position(self, step_id: StepId) -> int | None:
+        """How many queued steps of the same class stand before this one, everybody's counted; None: not queued.
+
+        Counts to 10 000.
+        """
+        if self._owner_id is None:
+            statement = _POSITION_AS_WORKER.bindparams(bindparam("step_id", type_=Uuid))
+            return (await self._tx.execute(statement, {"step_id": step_id})).scalar_one_or_none()
+        position: int | None = (await self._tx.execute(select(func.echo.queue_position(step_id)))).scalar_one()
+        return position
+
+    async def save(self, before: Job, after: Job) -> None:
+        """Store the difference: of the job, and of each step only what changed.
+
+        What did not change is not written, since others may write it meanwhile: a heartbeat owns ``progress`` and
+        ``lease_expires_at``. Raises ``LeaseLostError`` if a changed step has another lease token than in ``before``.
+        """
+        changed = {name: getattr(after, name) for name in _JOB_FIELDS if getattr(after, name) != getattr(before, name)}
+        if changed:
+            statement = update(JobRow.__table__).where(JobRow.id == after.id).values(changed)
+            if (await self._tx.execute(statement)).rowcount == 0:
+                raise _unknown_job()
+        held = {step.id: step for step in before.steps}
+        changes: dict[frozenset[str], list[dict[str, Any]]] = defaultdict(list)
+        for step in after.steps:
+            if (change := _difference(held[step.id], step)) is not None:
+                row = {f"new_{name}": value for name, value in change.items()}
+                row |= {"id": step.id, "held_token": held[step.id].lease_token}
+                changes[frozenset(change)].append(row)
+        for names, rows in changes.items():
+            result = await self._tx.execute(_update_steps(names), {"changes": rows})
+            if len(result.all()) != len(rows):
+                raise LeaseLostError("A step belongs to another run now.")
+
+
+def _difference(before: Step, after: Step) -> dict[str, Any] | None:
+    change = {name: getattr(after, name) for name in _STEP_FIELDS if getattr(after, name) != getattr(before, name)}
+    if "state" in change or "run_at" in change:
+        change["rung_at"] = None
+    return change or None
+
+
+@cache
+def _update_steps(names: frozenset[str]) -> Update:
+    """Update these columns of any number of steps in one statement, each under its held lease token.
+
+    The values travel as one JSON document, so the text of the statement, and with it its plan, depends on the columns
+    alone.
+    """
+    table = StepRow.__table__
+    ordered = sorted(names)
+    change = (
+        func.jsonb_to_recordset(bindparam("changes", type_=JSONB))
+        .table_valued(
+            column("id", Uuid),
+            column("held_token", BigInteger),
+            *(column(f"new_{name}", table.c[name].type) for name in ordered),
+        )
+        .render_derived(name="change", with_types=True)
+    )
+    return (
+        update(table)
+        .values({name: change.c[f"new_{name}"] for name in ordered})
+        .where(table.c.id == change.c.id, table.c.lease_token == change.c.held_token)
+        .returning(table.c.id)
+    )
+
+
+def _only(jobs: Sequence[Job]) -> Job:
+    if not jobs:
+        raise _unknown_job()
+    return jobs[0]
+
+
+def _unknown_job() -> UnknownEntityError:
+    return UnknownEntityError("There is no such job.")

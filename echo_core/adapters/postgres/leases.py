@@ -1,0 +1,201 @@
+"""Who runs which step: claims, heartbeats, and taking back what nobody tends. All on the database's clock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+
+from sqlalchemy import ARRAY, BigInteger, Boolean, Double, Integer, Interval, Text, Uuid, bindparam, text
+
+from echo_core.adapters.postgres.job_rows import load_jobs
+from echo_core.adapters.postgres.tables import JobRow
+from echo_core.adapters.postgres.transaction import Transaction
+from echo_core.application.ports import Heartbeat, LeaseRef
+from echo_core.domain.ids import StepId
+from echo_core.domain.jobs import Job
+from echo_core.plugin_api.steps import Resource
+
+RECONCILER_LOCK = 0x6563_686F_0001
+"""Key of the advisory lock that makes one reconciler of many ("echo", 1)."""
+RATES_FROM = 2000
+"""The newest successes that ``learned_rates`` looks at."""
+
+# "(select clock_timestamp())" is read once for a statement and can use an index; a bare call does neither.
+
+_CLAIM = text(
+    """
+    select s.id as step_id, s.job_id
+    from echo.steps s
+    join echo.jobs j on j.id = s.job_id
+    left join (
+        select owner_id, count(*) as running from echo.steps
+        where state = 'running' and resource = :resource group by owner_id
+    ) busy on busy.owner_id = s.owner_id
+    where s.state = 'queued' and s.resource = :resource
+        and (s.run_at is null or s.run_at <= (select clock_timestamp()))
+    order by coalesce(busy.running, 0), s.run_at nulls first, s.id
+    limit 1
+    for no key update of s, j skip locked
+    """
+).bindparams(bindparam("resource", type_=Text))
+
+_HAS_READY = text(
+    """
+    select exists (
+        select from echo.steps where state = 'queued' and resource = :resource
+            and (run_at is null or run_at <= (select clock_timestamp()))
+    )
+    """
+).bindparams(bindparam("resource", type_=Text))
+
+# "target" locks in the order of ids, like load_jobs, and writes nothing when there is nothing to write: a watch
+# without "extend" comes twice a second.
+_RENEW = text(
+    """
+    with lease as (
+        select * from unnest(:ids, :tokens, :progress) as lease (id, token, progress)
+    ), held as (
+        select s.id, s.cancel_requested from echo.steps s
+        join lease l on l.id = s.id and l.token = s.lease_token
+        where s.state = 'running'
+    ), target as materialized (
+        select s.id, l.progress from echo.steps s
+        join lease l on l.id = s.id and l.token = s.lease_token
+        where s.state = 'running' and (:extend or s.progress <> l.progress)
+        order by s.id
+        for no key update of s
+    ), written as (
+        update echo.steps s
+        set progress = target.progress,
+            lease_expires_at = case
+                when :extend then clock_timestamp() + make_interval(secs => :lease_s) else s.lease_expires_at
+            end
+        from target where s.id = target.id
+        returning s.id
+    )
+    select held.id, held.cancel_requested from held
+    where not :extend or held.id in (select id from written)
+    """
+).bindparams(
+    bindparam("ids", type_=ARRAY(Uuid)),
+    bindparam("tokens", type_=ARRAY(BigInteger)),
+    bindparam("progress", type_=ARRAY(Double)),
+    bindparam("extend", type_=Boolean),
+    bindparam("lease_s", type_=Double),
+)
+
+_EXPIRED = text(
+    """
+    select s.id as step_id, s.job_id
+    from echo.steps s
+    join echo.jobs j on j.id = s.job_id
+    where s.state = 'running' and s.lease_expires_at < (select clock_timestamp())
+    order by s.lease_expires_at
+    limit :limit
+    for no key update of s, j skip locked
+    """
+).bindparams(bindparam("limit", type_=Integer))
+
+_RING_AGAIN = text(
+    """
+    with due as (
+        select id from echo.steps
+        where state = 'queued' and (run_at is null or run_at <= (select clock_timestamp()))
+            and (rung_at is null or rung_at <= (select clock_timestamp()) - :older_than)
+        order by run_at nulls first
+        limit :limit
+        for no key update skip locked
+    )
+    update echo.steps s set rung_at = clock_timestamp() from due where s.id = due.id
+    returning s.id, s.resource
+    """
+).bindparams(bindparam("older_than", type_=Interval), bindparam("limit", type_=Integer))
+
+# The median: one run on a busy machine teaches nothing.
+_RATES = text(
+    """
+    select name, percentile_cont(0.5) within group (order by rate) as rate
+    from (
+        select s.name, extract(epoch from s.finished_at - s.started_at)::float8 / v.duration_s as rate
+        from (
+            select name, job_id, started_at, finished_at from echo.steps
+            where state = 'succeeded' and started_at is not null
+            order by finished_at desc limit :newest
+        ) s
+        join echo.jobs j on j.id = s.job_id
+        join echo.videos v on v.id = j.video_id
+        where v.duration_s > 0
+    ) rates
+    group by name
+    """
+).bindparams(bindparam("newest", type_=Integer))
+
+_LOCK_RECONCILER = text("select pg_try_advisory_xact_lock(:key)").bindparams(bindparam("key", type_=BigInteger))
+
+
+class LeaseQueries:
+    """The part of ``JobRepository`` that only workers use."""
+
+    def __init__(self, tx: Transaction) -> None:
+        self._tx = tx
+
+    async def claim_candidate(self, resource: Resource) -> tuple[Job, StepId] | None:
+        """Lock the next queued step whose time has come, and its job; what others have locked is passed over.
+
+        Order: owners with fewer running steps of this class first, then by ``run_at``.
+        """
+        row = (await self._tx.execute(_CLAIM, {"resource": resource.value})).one_or_none()
+        if row is None:
+            return None
+        jobs = await load_jobs(self._tx, JobRow.id == row.job_id, for_update=True)
+        return jobs[0], StepId(row.step_id)
+
+    async def has_ready(self, resource: Resource) -> bool:
+        """Whether any queued step's time has come, locked or not."""
+        return bool((await self._tx.execute(_HAS_READY, {"resource": resource.value})).scalar_one())
+
+    async def renew(self, leases: Sequence[LeaseRef], *, lease_s: float, extend: bool) -> Sequence[Heartbeat]:
+        """Store progress, tell what became of leases and, with ``extend``, renew them from the database's now.
+
+        One answer for each lease, in their order.
+        """
+        if not leases:
+            return []
+        parameters = {
+            "ids": [lease.step_id for lease in leases],
+            "tokens": [lease.lease_token for lease in leases],
+            "progress": [lease.progress for lease in leases],
+            "extend": extend,
+            "lease_s": lease_s,
+        }
+        held = {row.id: row.cancel_requested for row in await self._tx.execute(_RENEW, parameters)}
+        return [
+            Heartbeat(step_id=s, owned=s in held, cancel_requested=held.get(s, False))
+            for s in (lease.step_id for lease in leases)
+        ]
+
+    async def list_expired(self, limit: int) -> Sequence[tuple[Job, StepId]]:
+        """Running steps whose lease has run out, locked with their jobs; what others have locked is passed over.
+
+        All jobs are as they were before any of it: with two steps of one job, look at the second in the changed job.
+        """
+        rows = (await self._tx.execute(_EXPIRED, {"limit": limit})).all()
+        if not rows:
+            return []
+        wanted = JobRow.id.in_({row.job_id for row in rows})
+        jobs = {job.id: job for job in await load_jobs(self._tx, wanted, for_update=True)}
+        return [(jobs[row.job_id], StepId(row.step_id)) for row in rows]
+
+    async def list_unrung(self, older_than: timedelta, limit: int) -> Sequence[tuple[StepId, Resource]]:
+        """Queued steps whose time has come and for which this was not called for ``older_than``; marks them."""
+        rows = await self._tx.execute(_RING_AGAIN, {"older_than": older_than, "limit": limit})
+        return [(StepId(row.id), Resource(row.resource)) for row in rows]
+
+    async def learned_rates(self) -> Mapping[str, float]:
+        """Seconds of work per second of media by step name: the median of recent successes."""
+        rows = await self._tx.execute(_RATES, {"newest": RATES_FROM})
+        return {row.name: row.rate for row in rows}
+
+    async def try_lock_reconciler(self) -> bool:
+        """Take the transaction-scoped advisory lock of the reconciler; False: another worker has it."""
+        return bool((await self._tx.execute(_LOCK_RECONCILER, {"key": RECONCILER_LOCK})).scalar_one())
