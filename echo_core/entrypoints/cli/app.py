@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from echo_core.entrypoints.cli.commands import inspecting, jobs, upload, videos
 from echo_core.entrypoints.cli.commands import instance as instance_commands
-from echo_core.entrypoints.cli.commands import upload as upload_command
 from echo_core.entrypoints.cli.exits import ExitCode
 from echo_core.entrypoints.cli.instance import CONFIG_KEY, config_path
 from echo_core.entrypoints.cli.output import JSON_KEY, say, say_problem, write_json
@@ -105,5 +105,5 @@ def root(
         context.find_root().meta[CONFIG_KEY] = config
 
 
-for commands in (instance_commands, upload_command):
+for commands in (instance_commands, upload, videos, jobs, inspecting):
     commands.register(app)

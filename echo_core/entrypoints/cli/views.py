@@ -78,7 +78,7 @@ class LineView:
     def job(self, job: Job, *, live: bool) -> None:
         """See ``View``."""
         if job.queue_position is not None and not job.finished:
-            self._once("queue", f"waiting, {job.queue_position} before it")
+            self._once("queue", queue_text(job.queue_position))
         for step in job.steps:
             if step.state not in {"pending", "queued"}:
                 self._once(step.name, f"{step.name} {step_state(step)}")
@@ -174,13 +174,18 @@ def _headline(job: Job, live: bool | None) -> Text:
     if job.eta_seconds is not None and not job.finished:
         parts.append((f"about {duration_text(job.eta_seconds)} left", ""))
     if job.queue_position is not None and not job.finished:
-        parts.append((f"waiting, {job.queue_position} before it", "yellow"))
+        parts.append((queue_text(job.queue_position), "yellow"))
     if live is not None and not job.finished:
         parts.append(("live", "green") if live else ("asking every second", "yellow"))
     text = Text.assemble("Job ", (job.state, STYLES.get(job.state, "")))
     for part, style in parts:
         text.append("  ·  ").append(part, style=style)
     return text
+
+
+def queue_text(position: int) -> str:
+    """A place in the queue, in words."""
+    return f"waiting, {position} before it" if position else "waiting, next in line"
 
 
 def _remark(step: Step) -> str:
