@@ -168,9 +168,9 @@ class RedisEventSource:
         if _parsed(info["last-generated-id"]) < _parsed(self._last_id):
             self._last_id = _START
             return True
+        # After a silent read nothing newer is there; after a full one, older entries should be there still.
         first = info["first-entry"]
-        deleted = info.get("max-deleted-entry-id", _START)
-        return bool(first) and _parsed(first[0]) > _parsed(self._last_id) < _parsed(deleted)
+        return bool(first) and _parsed(first[0]) > _parsed(self._last_id)
 
 
 def connect(url: str, *, timeout_s: float, max_connections: int) -> Redis:

@@ -166,9 +166,7 @@ class _Resumed:
             except BaseException as error:
                 interrupted = error
             try:
-                if interrupted is None:
-                    waits_for = self._coroutine.send(value)
-                else:
-                    waits_for = self._coroutine.throw(interrupted)
+                send, throw = self._coroutine.send, self._coroutine.throw
+                waits_for = send(value) if interrupted is None else throw(interrupted)
             except StopIteration:
                 return
