@@ -15,12 +15,15 @@ CODECS = ",".join(
         "mpeg1video,mpeg2video,mpeg4,msmpeg4v1,msmpeg4v2,msmpeg4,h263,flv,wmv1,wmv2,wmv3,vc1",
         "prores,dnxhd,mjpeg,dvvideo,ffv1,rawvideo,gif,png",
         "aac,aac_latm,mp3,mp3float,mp2,mp2float,ac3,eac3,opus,libopus,vorbis,flac,alac,dca,truehd",
+        "ass,ssa,subrip,srt,mov_text,webvtt,text,pgssub,dvdsub,dvbsub,cc_dec",  # ffprobe opens them all
         "wmav1,wmav2,wmapro,amrnb,amrwb,adpcm_ms,adpcm_ima_wav,adpcm_ima_qt,adpcm_swf,pcm_mulaw,pcm_alaw",
         "pcm_s16le,pcm_s16be,pcm_s24le,pcm_s24be,pcm_s32le,pcm_s32be,pcm_u8,pcm_s8,pcm_f32le,pcm_f32be,pcm_bluray",
     )
 )
 """Decoders that may see a file: what cameras, phones, screen recorders and editors write. Each of ffmpeg's hundreds of
 others is code that hostile bytes could reach (CVE-2026-8461 was in one that nobody needs)."""
+OTHER_NAMES = frozenset({"flv1", "msmpeg4v3", "amr_nb", "amr_wb", "dts"})
+"""Codecs whose decoders, which ``CODECS`` lists, have another name."""
 MAX_ALLOC_BYTES = 2_000_000_000
 INPUT: dict[str, str] = {"protocol_whitelist": "file", "format_whitelist": FORMATS, "codec_whitelist": CODECS}
 PROBE: dict[str, str] = {**INPUT, "analyzeduration": "20000000", "probesize": "50000000"}
@@ -36,6 +39,11 @@ KEEP_TIMES: dict[str, str] = {
 def file_url(path: Path) -> str:
     """The name that ffmpeg cannot take for an option or another protocol."""
     return f"file:{path}"
+
+
+def can_decode(codec: str) -> bool:
+    """Whether one of the permitted decoders reads this codec."""
+    return codec in OTHER_NAMES or codec in CODECS.split(",")
 
 
 def command(ffmpeg: Path) -> list[str]:

@@ -16,6 +16,7 @@ from echo_core.plugin_api import (
 from echo_transcode_ffmpeg.process import Outcome
 
 _ADDRESS = re.compile(r"(\[[^\]@]+) @ 0x[0-9a-f]+\]")
+_REFUSED_CODEC = re.compile(r"Codec \((\w+)\) not on whitelist")
 _TRUNCATED = ("moov atom not found", "Invalid data found")
 _MP4_BOXES = (b"ftyp", b"mdat", b"moov", b"wide", b"free", b"skip")
 _NO_SPACE = ("No space left on device", "Disk quota exceeded")
@@ -47,7 +48,14 @@ def inspection_failed(outcome: Outcome, path: Path, head: bytes) -> EchoError:
     ffmpeg takes anything named ``.mp4`` for an MP4 without its index; only what looks like one is called cut off.
     """
     text = "\n".join(outcome.errors)
-    if head[4:8] in _MP4_BOXES and any(mark in text for mark in _TRUNCATED):
+    refused = _REFUSED_CODEC.search(text)
+    if refused:
+        error = unreadable(
+            f"The file holds a stream of the kind {refused[1]}, which is not accepted.",
+            "media_codec_unsupported",
+            "Export the video as MP4 (H.264, AAC) and upload that.",
+        )
+    elif head[4:8] in _MP4_BOXES and any(mark in text for mark in _TRUNCATED):
         error = unreadable(
             "The file is cut off: the part that says where its pictures and sounds lie is missing.",
             "media_truncated",

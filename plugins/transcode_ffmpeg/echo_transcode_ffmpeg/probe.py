@@ -95,17 +95,28 @@ def media_info(found: Json, request: InspectRequest) -> MediaInfo:
     start_s = _float(container.get("start_time")) or 0.0
     video = _video(pictures[0], start_s) if pictures else None
     audio = tuple(_audio(sound, start_s) for sound in sounds)
+    warnings = []
+    if video is not None and not arguments.can_decode(video.codec):
+        raise errors.unreadable(
+            f"The picture is {video.codec or 'of an unknown kind'}, which is not accepted.",
+            "media_codec_unsupported",
+            "Export the video as MP4 (H.264, AAC) and upload that.",
+        )
+    if audio and not arguments.can_decode(audio[0].codec):
+        warnings.append(
+            f"The sound is {audio[0].codec or 'of an unknown kind'}, which is not accepted: it is left out."
+        )
+        audio = ()
+    if len(pictures) > 1:
+        warnings.append(f"The file has {len(pictures)} pictures; only the first is used.")
+    if len(audio) > 1:
+        warnings.append(f"The file has {len(audio)} sound tracks; only the first is used.")
     if video is None and not audio:
         raise errors.unreadable(
             "The file has neither picture nor sound that can be read.",
             "media_no_streams",
             "Upload a video or a sound file; subtitles and pictures alone cannot be played.",
         )
-    warnings = []
-    if len(pictures) > 1:
-        warnings.append(f"The file has {len(pictures)} pictures; only the first is used.")
-    if len(audio) > 1:
-        warnings.append(f"The file has {len(audio)} sound tracks; only the first is used.")
     duration_s = _duration(found)
     _check_limits(video, duration_s, request)
     return MediaInfo(

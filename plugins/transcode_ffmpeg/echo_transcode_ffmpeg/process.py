@@ -171,6 +171,8 @@ async def _whatever_happens(ending: Coroutine[None, None, None]) -> None:
 
 
 async def _end(process: asyncio.subprocess.Process, errors: asyncio.Task[None]) -> None:
+    # asyncio tells of the end only when the pipes are read to theirs, and a full pipe would keep the program waiting.
+    rest = asyncio.create_task(_drain(process.stdout))
     if process.returncode is None:
         _signal_group(process.pid, signal.SIGTERM)
         with suppress(TimeoutError):
@@ -179,10 +181,13 @@ async def _end(process: asyncio.subprocess.Process, errors: asyncio.Task[None]) 
     # Also after a good end: a wrapper script named as ffmpeg may have left children in the group.
     _signal_group(process.pid, signal.SIGKILL)
     await process.wait()
-    if process.stdout is not None:
-        while await process.stdout.read(65536):
-            pass
+    await rest
     await errors
+
+
+async def _drain(stream: asyncio.StreamReader | None) -> None:
+    while stream is not None and await stream.read(65536):
+        pass
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:

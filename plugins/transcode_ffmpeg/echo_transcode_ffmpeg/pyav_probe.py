@@ -95,6 +95,8 @@ def main() -> int:
                 if stream.type == "video" and not facts["disposition"]["attached_pic"]
             ]
             for stream, facts in pictures[:1]:
+                if facts["codec_name"] not in options.get("codec_whitelist", "").split(","):
+                    continue  # this decoder must not see the file
                 facts["side_data_list"] = [{"rotation": _rotation(container, stream)}]
             duration = _seconds(container.duration, 1 / av.time_base)
             overall = {
