@@ -21,7 +21,7 @@ MAX_SNAPSHOT_JOBS: Final = 50
 """Unfinished jobs in a snapshot."""
 SNAPSHOT_TRIES: Final = 3
 """Readings until no event falls between jobs and number. After that one may be told twice, never missed."""
-MAX_READS: Final = 8
+MAX_READS: Final = 4
 """Concurrent reads: a restart brings everybody back at once, and requests need connections to the database too."""
 READ_TIMEOUT_S: Final = 15.0
 DRAIN_TIMEOUT_S: Final = 30.0

@@ -26,7 +26,7 @@ from echo_core.adapters.redis_tickets import RedisTicketStore
 from echo_core.application.realtime import Realtime, RealtimeHub
 from echo_core.domain.users import User
 from echo_core.entrypoints.http.ws import ws_routes
-from tests.fakes.realtime import EventDatabase, ManualClock, TableTokens, limits, user
+from tests.fakes.realtime import ManualClock, TableTokens, limits, user
 
 BLOCK_S = 0.2
 """How long a read of the source waits: short, so that a test sees soon what only a silent read shows."""
@@ -177,8 +177,3 @@ async def echo(valkey: Valkey, database: Any, **changes: Any) -> AsyncIterator[E
 
 async def _current_user(request: Request) -> User:
     return await TOKENS.verify(request.headers.get("authorization", "").removeprefix("Bearer "))
-
-
-@pytest.fixture
-def database() -> EventDatabase:
-    return EventDatabase()

@@ -21,6 +21,11 @@ from .conftest import OWNER, STRANGER, Echo, Valkey, echo
 pytestmark = pytest.mark.integration
 
 
+@pytest.fixture
+def database() -> EventDatabase:
+    return EventDatabase()
+
+
 async def publish(api: Echo, *events: Event) -> None:
     """As after a commit: a bus that is away fails nobody."""
     with suppress(UnavailableError):
