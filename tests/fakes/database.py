@@ -169,11 +169,9 @@ class FakeVideos(_Repository):
     def _summary(self, video: Video) -> VideoSummary:
         kinds = {a.kind for a in self.tables.artefacts if a.video_id == video.id}
         job = next((j for j in self.tables.jobs.values() if j.video_id == video.id), None)
-        names = (
-            "id owner_id status title filename visibility created_at updated_at duration_s width height size_bytes"
-        ).split()
+        shared = set(VideoSummary.__dataclass_fields__) & set(Video.__dataclass_fields__)
         return VideoSummary(
-            **{name: getattr(video, name) for name in names},
+            **{name: getattr(video, name) for name in shared},
             has_poster=POSTER_KIND in kinds,
             playable=RENDITION_KIND in kinds,
             job_id=str(job.id) if job is not None else None,

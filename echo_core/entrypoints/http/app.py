@@ -16,7 +16,7 @@ from echo_core.application.health import ReadinessCheck
 from echo_core.application.playback import PlaybackTokens
 from echo_core.application.services import ApiServices
 from echo_core.application.step_metrics import StepMetricsReader
-from echo_core.entrypoints.http.api import ALL_OPERATIONS, KERNEL_OPERATIONS, WS_TICKET
+from echo_core.entrypoints.http.api import KERNEL_OPERATIONS, WS_TICKET, kernel_openapi
 from echo_core.entrypoints.http.auth import RequireUser
 from echo_core.entrypoints.http.errors import (
     RequestError,
@@ -26,7 +26,6 @@ from echo_core.entrypoints.http.errors import (
 )
 from echo_core.entrypoints.http.metrics import HttpMetrics
 from echo_core.entrypoints.http.middleware import BodyLimit, ErrorBoundary, RequestContext
-from echo_core.entrypoints.http.openapi import openapi_document
 from echo_core.entrypoints.http.operations import operation_route
 from echo_core.entrypoints.http.state import ApiState
 from echo_core.plugin_api.errors import EchoError
@@ -98,7 +97,7 @@ def create_app(
         metrics=metrics,
         checks=tuple(checks),
         step_metrics=step_metrics,
-        openapi=openapi_document(ALL_OPERATIONS),
+        openapi=kernel_openapi(),
     )
     app = Starlette(
         routes=_routes(plugin_routes, extra_routes),

@@ -36,7 +36,7 @@ async def authenticate_viewer(request: Request) -> None:
     """Set ``state.user`` from ``?token=`` (a playback token of the path's video), else from the Authorization header;
     ``state.playback_token`` is what further addresses of the same video shall carry.
 
-    Raises ``UnknownEntityError`` for an id that is none, ``AuthError``.
+    Raises ``AuthError``.
     """
     state = api_state(request)
     video_id = VideoId(path_uuid(request, "videoId"))

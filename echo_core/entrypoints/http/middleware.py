@@ -101,6 +101,9 @@ class RequestContext:
 
 def route_label(scope: Scope) -> str:
     """The matched route's template, so that metrics do not grow with ids."""
+    operation = scope.get("echo.operation")
+    if operation is not None:
+        return str(operation.path)
     route = scope.get("route")
     path = getattr(route, "path", None)
     if path is None:

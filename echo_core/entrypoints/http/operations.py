@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -111,5 +112,6 @@ async def _once(request: Request, operation: Operation, key: str) -> Response:
 
 
 def operation_route(operation: Operation) -> Route:
-    """The route of an operation."""
-    return Route(operation.path, OperationEndpoint(operation), methods=[operation.method], name=operation.id)
+    """The route of an operation. Ids match only what is one: ``/videos/{videoId}`` must not take its neighbours."""
+    path = re.sub(r"{(\w+Id)}", r"{\1:uuid}", operation.path)
+    return Route(path, OperationEndpoint(operation), methods=[operation.method], name=operation.id)
