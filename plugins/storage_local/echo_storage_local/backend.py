@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -128,7 +129,7 @@ class LocalStorage(StorageBackend):
         fields = {
             "generation": request.generation,
             "type": None if request.content_type is None else validate_content_type(request.content_type),
-            "filename": request.filename,
+            "filename": None if request.filename is None else request.filename.encode(errors="replace").decode(),
         }
         return self.signer.sign("read", f"/objects/{validate_key(request.key)}", fields, request.expires_in_s)
 
@@ -156,9 +157,10 @@ class LocalStorage(StorageBackend):
         """Raise unless the folder can be read and written. A full disk is no failure: reads go on."""
 
         def probe() -> None:
-            os.fstatvfs(self._folders.objects)
+            if os.fstat(self._folders.objects).st_nlink == 0:
+                raise FileNotFoundError(errno.ENOENT, "the storage folder was removed")
             if not os.access(".", os.W_OK | os.X_OK, dir_fd=self._folders.objects, effective_ids=True):
-                raise PermissionError(13, "not writable")
+                raise PermissionError(errno.EACCES, "the storage folder cannot be written")
 
         await self.threads.run(probe)
 

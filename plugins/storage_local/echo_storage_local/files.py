@@ -59,7 +59,8 @@ class FileStore:
         try:
             try:
                 # The open file, by its name in /proc: what is linked is what was checked, even if a delete comes now.
-                os.link(f"/proc/self/fd/{opened.fd}", request.path, follow_symlinks=True)
+                # src_dir_fd changes nothing for an absolute path, but only with it does Python follow the link.
+                os.link(f"/proc/self/fd/{opened.fd}", request.path, src_dir_fd=opened.fd, follow_symlinks=True)
             except FileExistsError:
                 raise InvalidRequestError("There is a file at this path already.", code="path_exists") from None
             except OSError as error:
@@ -134,13 +135,16 @@ def checksum_file(fd: int, size_bytes: int | None = None) -> int:
 
 
 def copy_bytes(source_fd: int, target_fd: int, size_bytes: int) -> None:
-    """Copy exactly ``size_bytes`` from the start of one open file to another, without passing through Python."""
+    """Copy exactly ``size_bytes`` from the start of one open file to another."""
     at = 0
     while at < size_bytes:
-        sent = os.sendfile(target_fd, source_fd, at, min(size_bytes - at, 64 * MIB))
-        if sent == 0:
+        piece = os.pread(source_fd, min(size_bytes - at, MIB), at)
+        if not piece:
             raise InvalidRequestError("The file shrank while it was read.", code="file_changed")
-        at += sent
+        view = memoryview(piece)
+        while view:
+            view = view[os.write(target_fd, view) :]
+        at += len(piece)
 
 
 def _copy_to_path(source_fd: int, path: Path, size_bytes: int) -> None:

@@ -29,6 +29,10 @@ class UploadHolds:
     def __init__(self) -> None:
         self._holds: dict[str, Hold] = {}
 
+    def peek(self, upload_id: str) -> Hold | None:
+        """The hold on an upload, if anybody has one."""
+        return self._holds.get(upload_id)
+
     @asynccontextmanager
     async def hold(self, upload_id: str) -> AsyncIterator[Hold]:
         """End whoever receives bytes for this upload, wait for them to store what they have, and take their place."""

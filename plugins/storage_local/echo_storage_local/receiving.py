@@ -43,7 +43,7 @@ class BodyReceiver:
         self._skip_bytes = skip_bytes
         self._room_bytes = room_bytes
         self._pieces: list[bytes] = []
-        self._gathered_bytes = 0
+        self.gathered_bytes = 0
         self._writing: asyncio.Task[None] | None = None
 
     async def receive_all(self, receive: Receive, hold: Hold, idle_timeout_s: float) -> Ending:
@@ -73,7 +73,7 @@ class BodyReceiver:
             body: bytes = message.get("body", b"")
             if body and not self._take(body):
                 return Ending.TOO_LONG
-            if self._gathered_bytes >= BATCH_BYTES or len(self._pieces) >= _BATCH_PIECES:
+            if self.gathered_bytes >= BATCH_BYTES or len(self._pieces) >= _BATCH_PIECES:
                 await self._flush()
             if not message.get("more_body", False):
                 return Ending.WHOLE
@@ -89,13 +89,13 @@ class BodyReceiver:
             self._room_bytes -= len(body)
         if body:
             self._pieces.append(body)
-            self._gathered_bytes += len(body)
+            self.gathered_bytes += len(body)
         return True
 
     async def _flush(self) -> None:
         await self._written()
         if self._pieces:
-            pieces, self._pieces, self._gathered_bytes = self._pieces, [], 0
+            pieces, self._pieces, self.gathered_bytes = self._pieces, [], 0
             self._writing = asyncio.create_task(self._threads.run(self._upload.write, pieces))
 
     async def _written(self) -> None:

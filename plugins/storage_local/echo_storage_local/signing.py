@@ -60,7 +60,7 @@ class UrlSigner:
         if len(fields) + 1 != len(items):  # a name that occurs twice means one thing here and another there
             raise SignatureInvalidError
         wanted = self._signature(access, path, list(fields.items()))
-        if not hmac.compare_digest(wanted.encode(), given.encode("utf-8", "surrogateescape")):
+        if not hmac.compare_digest(wanted.encode(), given.encode("utf-8", "surrogatepass")):
             raise SignatureInvalidError
         if self._clock.now().timestamp() >= int(fields[_EXPIRES]):
             raise SignatureExpiredError

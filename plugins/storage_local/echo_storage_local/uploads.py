@@ -37,6 +37,7 @@ from echo_storage_local.objects import DATA, Folders, ObjectStore
 from echo_storage_local.room import Room
 
 CHECKPOINT_BYTES = 64 * MIB
+_sync_data = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
 _BEGIN = "begin.json"
 _MARK = "mark"
 _OBJECT = "object"
@@ -101,7 +102,8 @@ class OpenUpload:
         self._crc32c = mark.crc32c
         self._mark_fd = mark_fd
         self._data_fd = data_fd
-        self._failure: OSError | None = None
+        self._write_failure: OSError | None = None
+        self._sync_failure: OSError | None = None
 
     @property
     def crc32c(self) -> int:
@@ -109,14 +111,13 @@ class OpenUpload:
         return self._crc32c
 
     def write(self, pieces: Sequence[bytes]) -> None:
-        """Append. After an error the offset stands before all of ``pieces``, and nothing more can be written: what
-        comes next in the body would land in the wrong place."""
-        if self._failure is not None:
-            raise self._failure
+        """Append. After an error nothing more can be written: what comes next would land in the wrong place."""
+        if self._write_failure is not None:
+            raise self._write_failure
         try:
             self._append(pieces)
         except OSError as error:
-            self._failure = error
+            self._write_failure = error
             raise
 
     def _append(self, pieces: Sequence[bytes]) -> None:
@@ -135,13 +136,22 @@ class OpenUpload:
             self.sync(self.mark.touched_at)
 
     def sync(self, now_s: int) -> None:
-        """Make all that was written durable, then say so in the mark."""
-        os.fdatasync(self._data_fd)
+        """Make all that was written durable, then say so in the mark.
+
+        After a failure it fails for ever: the system reports lost pages once, and a second try would succeed.
+        """
+        if self._sync_failure is not None:
+            raise self._sync_failure
+        try:
+            _sync_data(self._data_fd)
+        except OSError as error:
+            self._sync_failure = error
+            raise
         self.mark = Mark(
             offset_bytes=self.offset_bytes, crc32c=self._crc32c, total_bytes=self.total_bytes, touched_at=now_s
         )
         os.pwrite(self._mark_fd, self.mark.encode(), 0)
-        os.fdatasync(self._mark_fd)
+        _sync_data(self._mark_fd)
 
     def rewind(self, mark: Mark) -> None:
         """Go back to an earlier mark: what came after it is not stored."""
@@ -237,7 +247,10 @@ class UploadStore:
 
     def touch(self, upload_id: str) -> None:
         """Keep an upload from growing stale. Raises ``NotFoundError`` (code ``upload_gone``)."""
-        opened = self.open(upload_id)
+        try:
+            opened = self.open(upload_id)
+        except UnavailableError:
+            return  # somebody is sending right now
         if isinstance(opened, OpenUpload):
             try:
                 opened.sync(self.now_s())
