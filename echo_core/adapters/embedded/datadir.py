@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -18,6 +19,7 @@ from echo_core.adapters.embedded.errors import AlreadyRunningError, DataDirError
 
 LOG_ROTATE_BYTES = 10 << 20  # a log larger than this is put aside when its writer starts; one old copy is kept
 FREE_BYTES_NEEDED = 128 << 20  # an empty cluster takes 40 MB and grows by WAL files of 16 MB
+FREE_SPACE = "Free some space or move data_dir to a larger disk."
 SAME_START_S = 2.0  # a process's start time is reckoned from the boot time, which moves when the clock is set
 
 
@@ -89,15 +91,17 @@ class DataDir:
             for part in (self.path, self.secrets, self.run, self.logs):
                 self._probe(part)
         except OSError as error:
+            remedy = f"Make it writable for this user (chown -R {os.geteuid()} {self.path}) or set another data_dir."
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                remedy = FREE_SPACE
             raise DataDirError(
-                f"Echo cannot write to {self.path}: {error.strerror} ({error.filename}).",
-                f"Make it writable for this user (chown -R {os.geteuid()} {self.path}) or set another data_dir.",
+                f"Echo cannot write to {self.path}: {error.strerror} ({error.filename}).", remedy
             ) from error
         free_bytes = shutil.disk_usage(self.path).free
         if free_bytes < FREE_BYTES_NEEDED:
             raise DataDirError(
                 f"The disk of {self.path} is full: {free_bytes >> 20} MiB left, {FREE_BYTES_NEEDED >> 20} needed.",
-                "Free some space or move data_dir to a larger disk.",
+                FREE_SPACE,
             )
 
     def _probe(self, part: Path) -> None:
@@ -145,6 +149,7 @@ class DataDir:
 
         Raises:
             AlreadyRunningError: Another process holds it.
+            DataDirError: The file system knows no locks.
         """
         descriptor = os.open(self.run / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -152,6 +157,11 @@ class DataDir:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise self._already_running(os.pread(descriptor, 32, 0)) from None
+            except OSError as error:
+                raise DataDirError(
+                    f"The file system of {self.path} cannot lock files: {error.strerror}.",
+                    "Move data_dir to a local disk: neither Echo's lock nor PostgreSQL's data is safe there.",
+                ) from error
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, str(os.getpid()).encode(), 0)
             (self.run / "instance.json").unlink(missing_ok=True)

@@ -40,7 +40,7 @@ class DataDirError(EmbeddedError):
 
 
 class PortTakenError(EmbeddedError):
-    """The address of the API belongs to another process."""
+    """The API cannot listen on its address: another process does, or it is not ours to use."""
 
     exit_code = 5
 

@@ -39,8 +39,8 @@ def _drop_to(libc: ctypes.CDLL, uid: int, gid: int, *, search: bool) -> None:
     if search:
         _checked(libc.prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0), "prctl(PR_SET_SECUREBITS)")
     os.setgroups([])
-    os.setresgid(gid, gid, gid)
-    os.setresuid(uid, uid, uid)
+    os.setgid(gid)  # for root these two set the saved ids as well
+    os.setuid(uid)
     if search:
         bit = 1 << CAP_DAC_READ_SEARCH
         header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)

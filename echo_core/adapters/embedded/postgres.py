@@ -6,7 +6,7 @@ import asyncio
 import signal
 from contextlib import suppress
 
-import asyncpg  # type: ignore[import-untyped]
+import asyncpg
 
 from echo_core.adapters.embedded.child import Child, Command
 from echo_core.adapters.embedded.cluster import SECRET, SUPERUSER, Cluster, explain, prepare_cluster

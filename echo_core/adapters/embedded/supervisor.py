@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import signal
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from echo_core.adapters.embedded.datadir import DataDir, Instance
 from echo_core.adapters.embedded.errors import PortTakenError
 from echo_core.adapters.embedded.keeper import Keeper
 from echo_core.adapters.embedded.leftovers import forget_children, note_child, stop_leftovers
-from echo_core.adapters.embedded.ports import is_free
+from echo_core.adapters.embedded.ports import listen_error
 from echo_core.adapters.embedded.programs import Program, healthz_url
 from echo_core.adapters.embedded.services import STOP_GRACE_S, Server, ServiceAddresses, servers_of
 from echo_core.adapters.settings import Settings
@@ -180,12 +181,15 @@ class Supervisor:
 
     async def _check_port(self) -> None:
         http = self._up.settings.http
-        if await asyncio.to_thread(is_free, http.port, http.host):
+        error = await asyncio.to_thread(listen_error, http.port, http.host)
+        if error is None:
             return
-        owner = await asyncio.to_thread(_listener, http.port) or "another program"
+        reason = error.strerror or str(error)
+        if error.errno == errno.EADDRINUSE:
+            reason = f"{await asyncio.to_thread(_listener, http.port) or 'another program'} listens there"
         raise PortTakenError(
-            f"Echo cannot listen on {http.host}:{http.port}: {owner} listens there.",
-            "Stop that one, or choose another port (http.port in echo.toml, or ECHO_HTTP__PORT).",
+            f"Echo cannot listen on {http.host}:{http.port}: {reason}.",
+            "Choose another address (http.host and http.port in echo.toml, or ECHO_HTTP__PORT), or free this one.",
         )
 
     def _say(self, line: str) -> None:
@@ -195,7 +199,7 @@ class Supervisor:
             log.write(f"{stamp} {line}\n")
 
     def _show(self, name: str, line: str) -> None:
-        with suppress(OSError):  # the terminal may be gone; the children's logs are not
+        with suppress(OSError, ValueError):  # a terminal that is gone or knows no such letter; there are the logs
             self._up.console(f"{name:<{NAME_WIDTH}}| {line}")
 
 

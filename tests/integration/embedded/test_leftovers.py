@@ -33,7 +33,7 @@ async def test_orphaned_server_is_stopped(
         if noted:
             note_child(data_dir, orphan)
         async with embedded_services(settings, fsync=False, say=said.append):
-            assert await orphan.wait() == 0
+            await orphan.wait()
     finally:
         await orphan.kill()
     assert said == [f"stopping {server.name} (process {orphan.pid}), left over from an earlier run"]

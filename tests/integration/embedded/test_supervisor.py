@@ -105,6 +105,15 @@ def test_second_up_is_refused_and_names_the_first(start_up: StartUp) -> None:
     assert first.end() == 0
 
 
+def test_second_up_is_refused_while_the_first_starts(start_up: StartUp) -> None:
+    first = start_up()
+    first.said("starting postgres")
+    second = start_up()
+    assert second.wait() == AlreadyRunningError.exit_code
+    assert f"process {first.process.pid}" in second.output
+    assert first.end() == 0
+
+
 def test_taken_port_is_named_before_anything_starts(start_up: StartUp, free_port: int) -> None:
     with socket.create_server(("127.0.0.1", free_port)):
         up = start_up()

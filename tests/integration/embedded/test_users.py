@@ -201,3 +201,16 @@ def test_ordinary_user_is_told_of_a_directory_that_is_not_theirs(
     assert up.wait() == DataDirError.exit_code
     assert f"Echo cannot write to {open_dir / 'data'}" in up.output
     assert "chown" in up.output
+
+
+@as_root
+def test_ordinary_user_is_told_of_data_that_another_user_made(
+    start_up: Callable[..., Any], open_dir: Path, nobody: Identity, as_nobody: list[str]
+) -> None:
+    data = open_dir / "data"
+    (data / "postgres").mkdir(parents=True)
+    (data / "postgres").chmod(0o700)
+    os.chown(data, nobody.uid, nobody.gid)
+    up = start_up(data_dir=data, prefix=as_nobody)
+    assert up.wait() == DataDirError.exit_code
+    assert f"{data / 'postgres'} belongs to another user" in up.output
