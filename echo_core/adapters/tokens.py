@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -126,16 +127,22 @@ class JwtTokens:
         try:
             decoded = jwt.decode(token, key, algorithms=self._rules.algorithms, decoder_cls=_StrictDecoder)
             self._registry.validate(decoded.claims)
+            if decoded.claims["role"] != self._rules.role:  # joserfc is content with a list that holds it
+                _refuse()
             return _user(decoded.claims)
         except ExpiredTokenError:
             raise AuthError("Your session has expired.", code="token_expired", remedy="Sign in again.") from None
         except (JoseError, ValueError, TypeError, OverflowError, RecursionError):
             _refuse()
 
-    def _cached(self, digest: bytes) -> User | None:
+    def _forget_old_keys(self) -> None:
+        """Empty the cache after a new set of keys: one that was withdrawn vouches for nobody."""
         if isinstance(self._keys, JwksKeys) and self._keys.revision != self._cache_revision:
-            self._cache.clear()  # a key that was withdrawn vouches for nobody
+            self._cache.clear()
             self._cache_revision = self._keys.revision
+
+    def _cached(self, digest: bytes) -> User | None:
+        self._forget_old_keys()
         entry = self._cache.get(digest)
         if entry is None:
             return None
@@ -146,6 +153,7 @@ class JwtTokens:
         return entry[0]
 
     def _remember(self, digest: bytes, user: User) -> None:
+        self._forget_old_keys()
         now_s = self._now_s()
         self._cache[digest] = (user, min(user.expires_at_s, now_s + CACHE_S))
         if len(self._cache) > CACHE_SIZE:
@@ -160,7 +168,9 @@ class _StrictDecoder(json.JSONDecoder):
 
 
 @asynccontextmanager
-async def open_tokens(settings: Settings, *, secret: bytes, clock: Clock) -> AsyncGenerator[JwtTokens]:
+async def open_tokens(
+    settings: Settings, *, secret: bytes, clock: Clock, monotonic: Callable[[], float] = time.monotonic
+) -> AsyncGenerator[JwtTokens]:
     """The ``Tokens`` of these settings; ``secret`` is the instance's. Nothing is fetched before the first token."""
     auth = settings.auth
     rules = TokenRules(
@@ -177,7 +187,7 @@ async def open_tokens(settings: Settings, *, secret: bytes, clock: Clock) -> Asy
         yield JwtTokens(rules, OctKey.import_key(embedded_jwt_secret(settings, secret)), playback, clock)
         return
     async with httpx2.AsyncClient(timeout=FETCH_TIMEOUT_S, headers={"Accept": "application/json"}) as client:
-        keys = JwksKeys(auth.jwks_url, client=client, min_refetch_s=auth.jwks_min_refetch_s)
+        keys = JwksKeys(auth.jwks_url, client=client, min_refetch_s=auth.jwks_min_refetch_s, monotonic=monotonic)
         try:
             yield JwtTokens(rules, keys, playback, clock)
         finally:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
@@ -262,6 +262,7 @@ class TestSecrets:
             assert link.__suppress_context__ or link.__context__ is None
             link = link.__cause__
 
+    @settings(deadline=None)
     @given(st.text(alphabet="abcXYZ$#='\"\\ ", min_size=1, max_size=20))
     def test_never_stand_in_any_message(self, secret: str) -> None:
         environ = {"ECHO_AUTH__HS256_SECRET": "@@" + secret, "ECHO_HTTP__PORT": "x", "ECHO_PLUGINS__P": "@@" + secret}
