@@ -74,8 +74,8 @@ def media_playlist(uri: str, init_length_bytes: int, segments: Sequence[Segment]
     """
     if not segments:
         raise ValueError("a media playlist needs at least one segment")
-    # Section 4.3.3.1: no EXTINF, rounded to the nearest integer, may exceed the target.
-    target_s = max(1, max(int(segment.duration_s + 0.5) for segment in segments))
+    # Section 4.3.3.1: no EXTINF, as written below and rounded to the nearest integer, may exceed the target.
+    target_s = max(1, max(int(round(segment.duration_s, 6) + 0.5) for segment in segments))
     lines = [
         "#EXTM3U",
         f"#EXT-X-VERSION:{HLS_VERSION}",

@@ -32,11 +32,12 @@ def _distinct(tags: tuple[str, ...]) -> tuple[str, ...]:
     return tuple({tag.casefold(): tag for tag in reversed(tags)}.values())[::-1]
 
 
-Text = Annotated[str, AfterValidator(_without_nul)]
-Name = Annotated[Text, StringConstraints(min_length=1, max_length=1024)]
-ContentType = Annotated[Text, StringConstraints(min_length=1, max_length=255)]
-Title = Annotated[Text, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_TITLE_LENGTH)]
-Tag = Annotated[Text, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_TAG_LENGTH)]
+NoNul = AfterValidator(_without_nul)
+"""PostgreSQL keeps no NUL in text. Stands last: constraints behind a function are checked before they are applied."""
+Name = Annotated[str, StringConstraints(min_length=1, max_length=1024), NoNul]
+ContentType = Annotated[str, StringConstraints(min_length=1, max_length=255), NoNul]
+Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_TITLE_LENGTH), NoNul]
+Tag = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_TAG_LENGTH), NoNul]
 Language = Annotated[str, StringConstraints(pattern=r"^(?:[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})*)?$", max_length=35)]
 """BCP 47 as far as syntax goes; empty: not known."""
 
@@ -82,7 +83,7 @@ class MetadataRequest(Body):
     """What a person says about a video. A field that is absent (or null) stays as it is."""
 
     title: Title | None = None
-    description: Annotated[Text, StringConstraints(max_length=MAX_DESCRIPTION_LENGTH)] | None = None
+    description: Annotated[str, StringConstraints(max_length=MAX_DESCRIPTION_LENGTH), NoNul] | None = None
     tags: Annotated[tuple[Tag, ...], Field(max_length=MAX_TAGS), AfterValidator(_distinct)] | None = None
     language: Language | None = None
     visibility: Visibility | None = None
@@ -92,7 +93,7 @@ class MetadataRequest(Body):
 class RetryRequest(Body):
     """Which step to run again, with all that depends on it; absent: what did not succeed."""
 
-    step: Annotated[Text, StringConstraints(min_length=1, max_length=100)] | None = None
+    step: Annotated[str, StringConstraints(min_length=1, max_length=100), NoNul] | None = None
 
 
 class VideoListQuery(Query):
@@ -101,7 +102,7 @@ class VideoListQuery(Query):
     limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = DEFAULT_PAGE
     cursor: Annotated[str, StringConstraints(max_length=200)] | None = None
     status: VideoStatus | None = None
-    q: Annotated[Text, StringConstraints(max_length=200)] = ""
+    q: Annotated[str, StringConstraints(max_length=200), NoNul] = ""
 
 
 class SourceQuery(Query):

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+from urllib.parse import parse_qs, urljoin, urlsplit
+from uuid import UUID
+
+import m3u8
+import pytest
+
+from tests.fakes.api import LIMITS, OTHER, OWNER, FakeApi, bearer, begin, uploaded
+
+PARTS = ["", "/master.m3u8", "/renditions/720p.m3u8", "/poster.jpg", "/storyboard.vtt", "/storyboard/sheet-000.jpg"]
+
+
+def url(video_id: UUID | str, part: str = "") -> str:
+    return f"http://echo.test/api/v1/stream/video/{video_id}{part}"
+
+
+async def whole_video(api: FakeApi, video_id: UUID) -> None:
+    await api.add_rendition(video_id)
+    await api.add_rendition(video_id, "audio", type="audio", codecs="mp4a.40.2", width=0, height=0, fps=0, channels=2)
+    await api.add_artefact(video_id, "poster", "poster.jpg", content_type="image/jpeg")
+    index = await api.add_artefact(video_id, "storyboard", "storyboard.vtt", generation="")
+    api.storage.store(
+        index.storage_key, b"WEBVTT\n\n00:00:00.000 --> 00:00:02.000\nsheet-000.jpg#xywh=0,0,160,90\n", "text/vtt"
+    )
+    await api.add_artefact(video_id, "storyboard_sheet", "sheet-000.jpg", content_type="image/jpeg")
+
+
+async def test_a_player_follows_the_playlists_with_nothing_but_the_address() -> None:
+    api = FakeApi()
+    async with api.client() as client:
+        video_id, _ = await uploaded(api, client)
+        await whole_video(api, video_id)
+        playback_url = (await client.get(f"/api/v1/videos/{video_id}/details")).json()["playbackUrl"]
+    async with api.client(user=None) as player:
+        master = await player.get(playback_url)
+        parsed = m3u8.loads(master.text, uri=playback_url)
+        variant = await player.get(urljoin(playback_url, parsed.playlists[0].uri))
+        sound = await player.get(urljoin(playback_url, parsed.media[0].uri))
+    assert master.headers["content-type"].startswith("application/vnd.apple.mpegurl")
+    assert master.headers["cache-control"] == "private, no-store"
+    assert (variant.status_code, sound.status_code) == (200, 200)
+    media = m3u8.loads(variant.text)
+    assert media.is_endlist
+    assert [s.byterange for s in media.segments] == ["600@100", "400@700"]
+    assert media.segment_map[0].byterange == "100@0"
+    grant = api.storage.grants[_grant(media.segments[0].uri)]
+    assert grant.subject == f"videos/{video_id}/encode/1/720p.mp4"
+    assert grant.generation == "1"
+
+
+def _grant(signed_url: str) -> str:
+    parts = urlsplit(signed_url)
+    return next(iter(parse_qs(parts.query).values()), [parts.path.rpartition("/")[2]])[0]
+
+
+async def test_a_bearer_token_opens_playlists_too_and_their_addresses_carry_a_playback_token() -> None:
+    api = FakeApi()
+    async with api.client() as client:
+        video_id, _ = await uploaded(api, client)
+        await whole_video(api, video_id)
+        master = await client.get(url(video_id, "/master.m3u8"))
+    assert f"token=play%3A{OWNER.id}%3A{video_id}" in master.text
+
+
+@pytest.mark.parametrize("part", PARTS)
+async def test_every_part_needs_a_token_of_its_own_video(part: str) -> None:
+    api = FakeApi()
+    async with api.client() as client:
+        video_id, _ = await uploaded(api, client)
+        other_id, _ = await uploaded(api, client)
+        await whole_video(api, video_id)
+        whole = url(video_id, part)
+        token = f"play:{OWNER.id}:{video_id}"
+        good = await client.get(whole, params={"token": token}, headers={"Authorization": ""})
+        head = await client.head(whole, params={"token": token}, headers={"Authorization": ""})
+        none = await client.get(whole, headers={"Authorization": ""})
+        wrong = await client.get(whole, params={"token": f"play:{OWNER.id}:{other_id}"})
+        stranger = await client.get(whole, params={"token": f"play:{OTHER.id}:{video_id}"})
+        foreign = await client.get(whole, headers=bearer(OTHER))
+    assert good.status_code in {200, 302}
+    assert head.status_code == good.status_code
+    assert (none.status_code, wrong.status_code) == (401, 401)
+    assert (stranger.status_code, foreign.status_code) == (404, 404)
+
+
+@pytest.mark.parametrize("part", ["/poster.jpg", "/storyboard/sheet-000.jpg", ""])
+async def test_bytes_come_from_signed_urls_of_the_storage(part: str) -> None:
+    api = FakeApi()
+    async with api.client() as client:
+        video_id, _ = await uploaded(api, client)
+        await whole_video(api, video_id)
+        response = await client.get(url(video_id, part))
+    assert response.status_code == 302
+    assert response.headers["location"].startswith(api.storage.base_url)
+    assert response.headers["cache-control"] == "private, max-age=60"
+    grant = list(api.storage.grants.values())[-1]
+    assert grant.generation
+    assert grant.filename is None
+    assert grant.expires_at_s == api.clock.now().timestamp() + LIMITS.url_expires_in_s
+
+
+async def test_the_source_can_be_saved_under_its_name() -> None:
+    api = FakeApi()
+    async with api.client() as client:
+        video_id, _ = await uploaded(api, client)
+        await client.get(url(video_id), params={"download": "true"})
+    assert list(api.storage.grants.values())[-1].filename == "My film.mp4"
+
+
+async def test_the_storyboard_points_at_its_sheets_with_the_token() -> None:
+    api = FakeApi()
+    async with api.client() as client:
+        video_id, _ = await uploaded(api, client)
+        await whole_video(api, video_id)
+        index = await client.get(url(video_id, "/storyboard.vtt"))
+        line = next(line for line in index.text.splitlines() if "#xywh" in line)
+        sheet = await client.get(urljoin(url(video_id, "/storyboard.vtt"), line), headers={"Authorization": ""})
+    assert index.headers["content-type"].startswith("text/vtt")
+    assert line.endswith("#xywh=0,0,160,90")
+    assert sheet.status_code == 302
+
+
+async def test_what_is_not_made_yet_says_so() -> None:
+    api = FakeApi()
+    async with api.client() as client:
+        begun = await begin(client)
+        answers = {part: await client.get(url(begun["videoId"], part)) for part in PARTS}
+    codes = {part: (a.status_code, a.json()["code"]) for part, a in answers.items()}
+    assert codes[""] == codes["/master.m3u8"] == (409, "video_not_playable")
+    assert {codes[part] for part in PARTS if part not in {"", "/master.m3u8"}} == {(404, "not_found")}
+
+
+@pytest.mark.parametrize("name", ["%00", "..%2f..%2fx", "a b", "é", "x" * 600])
+async def test_names_of_parts_cannot_be_anything(name: str) -> None:
+    api = FakeApi()
+    async with api.client() as client:
+        video_id, _ = await uploaded(api, client)
+        playlist = await client.get(url(video_id, f"/renditions/{name}.m3u8"))
+        sheet = await client.get(url(video_id, f"/storyboard/{name}"))
+    assert (playlist.status_code, sheet.status_code) == (404, 404)
+
+
+async def test_an_audio_only_video_plays_its_sound() -> None:
+    api = FakeApi()
+    async with api.client() as client:
+        video_id, _ = await uploaded(api, client)
+        await api.add_rendition(video_id, "audio", type="audio", codecs="mp4a.40.2", channels=2)
+        master = m3u8.loads((await client.get(url(video_id, "/master.m3u8"))).text)
+    assert [p.stream_info.codecs for p in master.playlists] == ["mp4a.40.2"]
+    assert master.media == []
+
+
+async def test_a_deleted_video_stops_playing() -> None:
+    api = FakeApi()
+    async with api.client() as client:
+        video_id, _ = await uploaded(api, client)
+        await whole_video(api, video_id)
+        await client.delete(f"/api/v1/videos/{video_id}")
+        answers = [await client.get(url(video_id, part)) for part in PARTS]
+    assert {a.status_code for a in answers} == {404}
