@@ -114,9 +114,9 @@ def upload(
     refused = [o for o in outcomes if isinstance(o, Outcome)]
     if sources:
         done = _upload_all(context, Connection(url, token, token_file, email), sources, watch, title, state_dir)
-        _tell(refused + done, watch=watch, as_json=as_json)
+        _tell(refused + done, as_json=as_json)
     else:
-        _tell(refused, watch=watch, as_json=as_json)
+        _tell(refused, as_json=as_json)
 
 
 def _looked_at(path: Path) -> SourceFile | Outcome:
@@ -232,7 +232,7 @@ def failure_of(job: Job) -> CliError:
     )
 
 
-def _tell(outcomes: Sequence[Outcome], *, watch: bool, as_json: bool) -> None:
+def _tell(outcomes: Sequence[Outcome], *, as_json: bool) -> None:
     failed = [o.error for o in outcomes if o.error is not None]
     succeeded = len(outcomes) - len(failed)
     if as_json:
@@ -240,8 +240,8 @@ def _tell(outcomes: Sequence[Outcome], *, watch: bool, as_json: bool) -> None:
         write_json({"files": files, "succeeded": succeeded, "failed": len(failed)})
     else:
         for outcome in outcomes:
-            if outcome.video_id and (not watch or outcome.playback_url):
-                write(outcome.playback_url or outcome.video_id if watch else outcome.video_id)
+            if outcome.error is None:
+                write(outcome.playback_url or outcome.video_id)
     if len(outcomes) > 1:
         say(f"{succeeded} ok, {len(failed)} failed.")
     if failed:
