@@ -18,7 +18,8 @@ class PluginConfigs:
     """Every loaded plugin's table, checked.
 
     ``issues``: what is wrong with tables that somebody wrote, or that a selected backend lacks. ``unconfigured``: why a
-    plugin cannot work without a table that nobody wrote, by plugin; no reason to refuse the start.
+    plugin cannot work without a table that nobody wrote, by plugin; no reason to refuse the start. ``refused``: the
+    issues of plugins that are there, by plugin.
 
     A table is one for all specs of a plugin. Specs with ``NoConfig`` do not mind what others read from it; where
     several models are named, each gets the keys that it knows, and a key must be known to one.
@@ -26,6 +27,7 @@ class PluginConfigs:
 
     def __init__(self, settings: Settings, statuses: Sequence[PluginStatus]) -> None:
         self.issues: list[ConfigurationIssue] = []
+        self.refused: dict[str, list[ConfigurationIssue]] = {}
         self.unconfigured: dict[str, str] = {}
         self._configs: dict[tuple[str, type[BaseModel]], BaseModel] = {}
         self._settings = settings
@@ -52,7 +54,7 @@ class PluginConfigs:
             dict.fromkeys(spec.config_model for spec in specs if spec.config_model is not NoConfig)
         )
         parts = _shares(table, models)
-        reported = set()
+        found: dict[ConfigurationIssue, None] = {}
         models = models or [NoConfig]
         for model, part in zip(models, parts, strict=True):
             config, issues = validate_table(
@@ -63,10 +65,12 @@ class PluginConfigs:
                 continue
             needed = [spec for spec in specs if spec.config_model is model and not _is_unselected(spec, self._settings)]
             if written or any(isinstance(spec, StorageSpec | TranscoderSpec) for spec in needed):
-                self.issues += [issue for issue in issues if issue not in reported]
-                reported |= set(issues)
+                found |= dict.fromkeys(issues)
             elif needed:
                 self.unconfigured[status.name] = "it is not configured: " + "; ".join(map(str, issues))
+        if found:
+            self.issues += found
+            self.refused[status.name] = list(found)
 
 
 def _is_unselected(spec: OpenableSpec, settings: Settings) -> bool:

@@ -85,7 +85,8 @@ class PluginRegistry:
         issues = [*configs.issues, *selection_issues(settings, statuses)]
         if issues and strict:
             raise ConfigurationError(issues)
-        return cls(statuses, configs, settings, secret, clock)
+        shown = tuple(_with_refusals(status, configs) for status in statuses)
+        return cls(shown, configs, settings, secret, clock)
 
     def open_storage(self) -> AbstractAsyncContextManager[StorageBackend]:
         """The storage that ``storage.backend`` selects."""
@@ -171,6 +172,11 @@ class PluginRegistry:
                 expected = wanted.__name__ if wanted is not None else f"an object with {method}()"
                 raise TypeError(f"{what}: open gave a {type(opened).__name__}, not {expected}")
             yield opened
+
+
+def _with_refusals(status: PluginStatus, configs: PluginConfigs) -> PluginStatus:
+    issues = configs.refused.get(status.name)
+    return status.failed("its configuration is refused: " + "; ".join(map(str, issues))) if issues else status
 
 
 def _plugin_key(secret: bytes, plugin: str, label: str) -> bytes:

@@ -217,6 +217,15 @@ class TestRefusesToStart:
             loaded.open_storage()
 
 
+def test_a_refused_table_shows_as_a_reason_where_nothing_is_refused(
+    site: Any, install: Install, tmp_path: Path
+) -> None:
+    install("backends", BACKENDS)
+    (report,) = registry(site, tmp_path, "[plugins.backends]\nsiz = 1", strict=False).reports()
+    assert report.status == "failed"
+    assert report.reason.startswith("its configuration is refused: plugins.backends.siz: unknown key")
+
+
 STEPPER = """
 class Config(BaseModel):
     model: str

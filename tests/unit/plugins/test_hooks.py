@@ -1,0 +1,161 @@
+"""One test for each hook, named after it."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+from typer.testing import CliRunner
+
+from echo_core.adapters.plugin_registry import PluginRegistry
+from echo_core.adapters.plugin_specs import HOOKS
+from echo_core.adapters.settings import Settings, StorageSettings, TranscoderSettings
+from echo_core.plugin_api import CommandsSpec, EchoHooks, Event, RoutesSpec
+
+GUIDE = Path(__file__).parents[3] / "docs" / "plugins.md"
+ALL_HOOKS = [name for name, _ in inspect.getmembers(EchoHooks, inspect.isfunction)]
+
+BODY = """
+import typer
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from echo_core.testing.fake_transcoder import FakeTranscoder
+
+class Store(StorageBackend):
+    async def _no(self, request): raise NotImplementedError
+    begin_upload = resume_upload = upload_offset = stat = read_url = put_file = list = delete = _no
+    def open_read(self, request): raise NotImplementedError
+
+class Step:
+    async def run(self, context): return StepResult(output={"done": True})
+
+class Handler(EventHandler):
+    def __init__(self): self.seen = []
+    async def handle(self, event): self.seen.append(event.type)
+
+def opens(make):
+    @asynccontextmanager
+    async def opener(context):
+        yield make()
+    return opener
+
+@hookimpl
+def echo_register_storage():
+    return [StorageSpec(name="mine", open=opens(Store))]
+
+@hookimpl
+def echo_register_transcoders():
+    return (TranscoderSpec(name="mine", open=opens(FakeTranscoder)),)
+
+@hookimpl
+def echo_register_steps():
+    return [StepSpec(name="mine", open=opens(Step), produces=("thing",))]
+
+@hookimpl
+def echo_register_event_handlers():
+    return [EventHandlerSpec(name="mine", open=opens(Handler), types=("job.",))]
+
+async def hello(request):
+    return PlainTextResponse("hello")
+
+@hookimpl
+def echo_register_routes():
+    return [RoutesSpec(routes=[Route("/hello", hello)]), RoutesSpec(routes=[], auth="none")]
+
+app = typer.Typer()
+
+@app.command()
+def greet():
+    typer.echo("hello")
+
+@hookimpl
+def echo_register_commands():
+    return [CommandsSpec(app=app)]
+"""
+
+
+class FixedClock:
+    def now(self) -> datetime:
+        return datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def registry(site: Any, install: Callable[..., None], tmp_path: Path) -> PluginRegistry:
+    install("mine", BODY)
+    settings = Settings(
+        data_dir=tmp_path / "data",
+        storage=StorageSettings(backend="mine"),
+        transcoder=TranscoderSettings(backend="mine"),
+    )
+    return PluginRegistry.load(settings, secret=b"s" * 32, clock=FixedClock(), candidates=site.candidates())
+
+
+@pytest.mark.parametrize("hook", ALL_HOOKS)
+def test_every_hook_is_documented_tested_and_collected(hook: str) -> None:
+    assert f"\n### {hook}\n" in GUIDE.read_text()
+    assert f"test_{hook}" in dir(sys.modules[__name__])
+    assert hook in HOOKS
+
+
+def test_the_guide_documents_no_other_hook() -> None:
+    headings = [line.removeprefix("### ") for line in GUIDE.read_text().splitlines() if line.startswith("### echo_")]
+    assert sorted(headings) == sorted(ALL_HOOKS) == sorted(HOOKS)
+
+
+async def test_echo_register_storage(registry: PluginRegistry) -> None:
+    async with registry.open_storage() as storage:
+        assert type(storage).__name__ == "Store"
+
+
+async def test_echo_register_transcoders(registry: PluginRegistry) -> None:
+    async with registry.open_transcoder() as transcoder:
+        await transcoder.check()
+
+
+async def test_echo_register_steps(registry: PluginRegistry) -> None:
+    (step,) = registry.steps()
+    assert (step.plugin, step.spec.name, step.spec.produces) == ("mine", "mine", ("thing",))
+    async with registry.open_step(step) as handler:
+        assert (await handler.run(None)).output == {"done": True}  # type: ignore[arg-type]
+
+
+async def test_echo_register_event_handlers(registry: PluginRegistry) -> None:
+    (entry,) = registry.event_handlers()
+    event = Event(sequence=1, type="job.failed", owner_id=uuid4(), video_id=uuid4(), at=FixedClock().now())
+    async with registry.open_event_handler(entry) as handler:
+        await handler.handle(event)
+        assert handler.seen == ["job.failed"]  # type: ignore[attr-defined]
+
+
+def test_echo_register_routes(registry: PluginRegistry) -> None:
+    (plugin, first), (_, second) = registry.of_type(RoutesSpec)
+    assert (plugin, first.auth, second.auth) == ("mine", "user", "none")
+    with TestClient(Starlette(routes=list(first.routes))) as client:
+        assert client.get("/hello").text == "hello"
+
+
+def test_echo_register_commands(registry: PluginRegistry) -> None:
+    ((plugin, spec),) = registry.of_type(CommandsSpec)
+    assert plugin == "mine"
+    assert CliRunner().invoke(spec.app, []).output == "hello\n"
+
+
+def test_a_report_lists_every_kind(registry: PluginRegistry) -> None:
+    (report,) = registry.reports()
+    assert report.provides == {
+        "storage": ("mine",),
+        "transcoder": ("mine",),
+        "step": ("mine",),
+        "event_handler": ("mine",),
+        "routes": ("/plugins/mine",),
+        "commands": ("mine",),
+    }
+    assert report.selected
