@@ -11,6 +11,7 @@ from uuid import UUID
 import httpx2
 
 from echo_core.application.pipeline import Pipeline, RegisteredStep
+from echo_core.application.ports import UserUnitsOfWork
 from echo_core.application.services import ApiServices, Limits, PluginReport
 from echo_core.domain.artefacts import Artefact
 from echo_core.domain.ids import UserId, VideoId, new_artefact_id
@@ -86,6 +87,8 @@ class FakeApi:
     tokens: FakeTokens = field(default_factory=FakeTokens)
     limits: Limits = LIMITS
     plugins: tuple[PluginReport, ...] = ()
+    units_of_work: UserUnitsOfWork | None = None
+    """A real database in place of the one in memory."""
 
     def __post_init__(self) -> None:
         self.database = FakeDatabase(self.clock)
@@ -94,7 +97,7 @@ class FakeApi:
     @property
     def services(self) -> ApiServices:
         return ApiServices(
-            units_of_work=self.database,
+            units_of_work=self.units_of_work or self.database,
             storage=self.storage,
             storage_name="fake",
             tokens=self.tokens,
