@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import asyncpg
@@ -114,7 +115,7 @@ def free_port() -> int:
 
 @pytest.fixture
 def start_up(tmp_path: Path, free_port: int) -> Iterator[Callable[..., Up]]:
-    """Start ``up``; whatever is left of it at the end of the test is killed, children included (they die with it)."""
+    """Start ``up``; whatever is left of it at the end of the test is killed, children included."""
     ups: list[Up] = []
 
     def start(
@@ -142,6 +143,9 @@ def start_up(tmp_path: Path, free_port: int) -> Iterator[Callable[..., Up]]:
         if up.process.poll() is None:
             up.process.kill()
             up.process.wait()
+        for process in up.seen:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
 
 
 async def fetch(url: str, statement: str) -> object:
