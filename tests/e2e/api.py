@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
 from websockets.sync.client import ClientConnection, connect
+
+
+def is_ready(url: str) -> bool:
+    try:
+        return httpx2.get(f"{url}/readyz").status_code == 200
+    except httpx2.ConnectError:
+        return False
 
 
 class Api:
@@ -17,13 +26,9 @@ class Api:
     def __init__(self, url: str, token: str) -> None:
         self.url = url
         self.token = token
-        self.http = httpx2.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=30)
-
-    def is_ready(self) -> bool:
-        try:
-            return self.http.get("/readyz").status_code == 200
-        except httpx2.TransportError:
-            return False
+        self.http = httpx2.Client(
+            base_url=url, headers={"Authorization": f"Bearer {token}"} if token else {}, timeout=30
+        )
 
     def call(self, method: str, path: str, *, expect: int, **arguments: object) -> dict[str, object]:
         response = self.http.request(method, path, **arguments)  # type: ignore[arg-type]
@@ -78,19 +83,18 @@ class Api:
 
     @property
     def user_id(self) -> str:
-        import base64
-
         payload = self.token.split(".")[1]
         return str(json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["sub"])
 
-    def watch(self, last_event_id: int | None = None) -> ClientConnection:
+    @contextmanager
+    def watch(self, last_event_id: int | None = None) -> Iterator[ClientConnection]:
         """An authenticated WebSocket; ``ready`` is the next frame."""
-        socket = connect(f"{self.url.replace('http', 'ws', 1)}/ws/jobs/status/{self.user_id}")
         auth: dict[str, object] = {"type": "auth", "token": self.token}
         if last_event_id is not None:
             auth["lastEventId"] = last_event_id
-        socket.send(json.dumps(auth))
-        return socket
+        with connect(f"{self.url.replace('http', 'ws', 1)}/ws/jobs/status/{self.user_id}") as socket:
+            socket.send(json.dumps(auth))
+            yield socket
 
 
 def frames(socket: ClientConnection, *, timeout_s: float = 60) -> Iterator[dict[str, object]]:

@@ -22,7 +22,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.e2e.api import Api
+from tests.e2e.api import Api, is_ready
 
 HERE = Path(__file__).parent
 START_DEADLINE_S = 120.0
@@ -53,6 +53,7 @@ class Instance:
     url: str
     environment: dict[str, str]
     output: list[str] = field(default_factory=list)
+    apis: list[Api] = field(default_factory=list)
 
     def echoctl(self, *arguments: str, timeout_s: float = 180, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command as a user would in another terminal."""
@@ -74,7 +75,9 @@ class Instance:
         return self.echoctl("token", "--email", email).stdout.strip()
 
     def api(self, email: str = "someone@example.org") -> Api:
-        return Api(self.url, self.token(email))
+        api = Api(self.url, self.token(email))
+        self.apis.append(api)
+        return api
 
     def family(self) -> list[psutil.Process]:
         """Every process that this instance started, itself included."""
@@ -121,14 +124,15 @@ def start_instance(data_dir: Path, **settings: str) -> Instance:
 
     def read() -> None:
         assert process.stdout is not None
-        instance.output.extend(process.stdout)
+        with process.stdout:
+            instance.output.extend(process.stdout)
 
     threading.Thread(target=read, daemon=True).start()
 
     def ready() -> bool:
         if process.poll() is not None:
             raise AssertionError(f"echoctl up ended with {process.returncode}:\n{instance.logs()}")
-        return Api(instance.url, "").is_ready()
+        return is_ready(instance.url)
 
     try:
         wait_for("echoctl up is ready", ready, START_DEADLINE_S)
@@ -139,6 +143,8 @@ def start_instance(data_dir: Path, **settings: str) -> Instance:
 
 
 def stop_instance(instance: Instance) -> None:
+    for api in instance.apis:
+        api.http.close()
     family = instance.family()
     if instance.process.poll() is None:
         instance.process.send_signal(signal.SIGTERM)
