@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -42,6 +43,7 @@ class Server:
     """A running server. ``postgres`` is its superuser."""
 
     port: int
+    log: Path
 
     def url(self, database: str, *, user: str = "postgres", password: str = PASSWORD) -> str:
         return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{database}"
@@ -56,7 +58,9 @@ class Server:
             finally:
                 await connection.close()
 
-        asyncio.run(run())
+        # In a thread, because the caller may be in an event loop.
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(asyncio.run, run()).result()
 
     @contextmanager
     def database(self, template: str = "template0") -> Iterator[Database]:
@@ -122,7 +126,7 @@ def postgres_server(bin_dir: Path = BUNDLED_BIN) -> Iterator[Server]:
             )
         try:
             _wait_until_ready(server, data, home / "log")
-            yield Server(port)
+            yield Server(port, home / "log")
         finally:
             server.send_signal(signal.SIGQUIT)
             server.wait(timeout=START_TIMEOUT_S)

@@ -29,8 +29,8 @@ def driver_url(url: str) -> URL:
     """
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
-        raise _invalid_url() from error
+    except (ArgumentError, ValueError):
+        raise _invalid_url() from None  # the cause quotes parts of the address
     if parsed.drivername.partition("+")[0] not in {"postgresql", "postgres"}:
         raise _invalid_url()
     query = dict(parsed.query)

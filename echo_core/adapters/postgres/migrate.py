@@ -47,9 +47,10 @@ class MigrationError(ProviderError):
 async def migrate(owner_url: str, *, api_password: str, worker_password: str) -> None:
     """Create or upgrade the schema, and give the login roles ``echo_api`` and ``echo_worker`` these passwords.
 
-    Safe to repeat and to run in several processes at once: one does it, the others wait and find it done. The login
-    needs a direct connection (or a pooler in session mode). Passwords are hashed here, so that no log of the server
-    can hold them; they must be printable ASCII.
+    Safe to repeat and to run several times at once: one does it, the others wait and find it done. (Not for two
+    databases at once in one process: alembic's context is global.) The login needs a direct connection, or a pooler
+    in session mode. Passwords are hashed here, so that no log of the server can hold them; they must be printable
+    ASCII.
 
     Raises ``UnavailableError`` (unreachable, or a lock could not be had in time) and ``MigrationError``.
     """
@@ -138,13 +139,13 @@ def _newer(revision: str) -> MigrationError:
     )
 
 
-def _upgrade(connection: Connection) -> None:
+def _upgrade(connection: Connection, revision: str = "head") -> None:
     current = _current_revision(connection)
     if current is not None and current not in {script.revision for script in _scripts().walk_revisions()}:
         raise _newer(current)
     config = _config()
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)
 
 
 def _current_revision(connection: Connection) -> str | None:

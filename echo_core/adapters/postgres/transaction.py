@@ -71,10 +71,7 @@ async def transaction(engine: AsyncEngine, begin: str) -> AsyncIterator[Transact
 
     Role and claims are set for the transaction only, so the connection goes back to the pool without them.
     """
-    async with _connected(engine) as connection:
-        async with translated():
-            driver = (await connection.get_raw_connection()).driver_connection
-        assert driver is not None  # noqa: S101 - it is None only for a detached connection
+    async with _connected(engine) as (connection, driver):
         try:
             async with translated():
                 await driver.execute(begin)
@@ -90,12 +87,18 @@ async def transaction(engine: AsyncEngine, begin: str) -> AsyncIterator[Transact
 
 
 @asynccontextmanager
-async def _connected(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+async def _connected(engine: AsyncEngine) -> AsyncIterator[tuple[AsyncConnection, Any]]:
+    """A connection of the pool that was not closed while it lay there (the server restarted), and its driver's."""
     connection = engine.connect()
     async with translated():
         await connection.start()
     try:
-        yield connection
+        async with translated():
+            driver: Any = (await connection.get_raw_connection()).driver_connection
+            while driver.is_closed():
+                await connection.invalidate()
+                driver = (await connection.get_raw_connection()).driver_connection
+        yield connection, driver
     finally:
         await connection.close()
 

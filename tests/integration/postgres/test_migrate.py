@@ -1,0 +1,291 @@
+"""Migrations: from nothing, onto what hosted databases look like, with data, twice at once."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import sys
+from pathlib import Path
+from uuid import uuid4
+
+import asyncpg
+import pytest
+import sqlalchemy as sa
+from alembic import command
+
+import echo_core
+from echo_core.adapters.postgres import migrate as module
+from echo_core.adapters.postgres.engine import open_engine
+from echo_core.adapters.postgres.migrate import MigrationError, migrate, pending, scram_verifier
+from echo_core.adapters.postgres.units_of_work import PostgresUserUnitsOfWork, PostgresWorkerUnitsOfWork
+from echo_core.application.ports import NewEvent, VideoQuery
+from echo_core.domain.ids import UserId
+from echo_core.domain.users import User
+from echo_core.plugin_api.errors import UnavailableError
+from echo_core.plugin_api.steps import Resource
+from tests.integration.conftest import API_PASSWORD, BUNDLED_BIN, PASSWORD, WORKER_PASSWORD, Database, postgres_server
+
+pytestmark = pytest.mark.integration
+
+PASSWORDS = {"api_password": API_PASSWORD, "worker_password": WORKER_PASSWORD}
+OLDER_BINS = {"16": BUNDLED_BIN.parents[1] / "pginstall" / "bin", "15": Path("/usr/lib/postgresql/15/bin")}
+
+SUPABASE_LIKE = """
+create role anon nologin noinherit;
+create role authenticated nologin noinherit;
+create role service_role nologin noinherit bypassrls;
+create role supabase_auth_admin nologin noinherit;
+create role hosted login createrole createdb bypassrls password 'hosted';
+grant anon, authenticated, service_role to hosted with admin option;
+create schema auth authorization supabase_auth_admin;
+grant usage on schema auth to anon, authenticated, service_role, hosted;
+create function auth.uid() returns uuid language sql stable as $$
+    select /* theirs */ coalesce(
+        nullif(current_setting('request.jwt.claim.sub', true), ''),
+        (nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')
+    )::uuid
+$$;
+alter function auth.uid() owner to supabase_auth_admin;
+"""
+MANAGED = "create role hosted login createrole createdb password 'hosted'"
+
+
+async def query(url, sql):
+    connection = await asyncpg.connect(url)
+    try:
+        return await connection.fetch(sql)
+    finally:
+        await connection.close()
+
+
+async def live(database, new_video, new_job) -> None:
+    """The life of a video in short: both logins work, each in its role, and see what they should."""
+
+    async def ignore(events, rings):
+        pass
+
+    async with open_engine(database.api_url) as api_engine, open_engine(database.worker_url) as worker_engine:
+        api = PostgresUserUnitsOfWork(api_engine, ignore)
+        worker = PostgresWorkerUnitsOfWork(worker_engine, ignore)
+        alice, bob = User(id=UserId(uuid4())), User(id=UserId(uuid4()))
+        video = new_video(alice)
+        job = new_job(video)
+        async with api.for_user(alice) as uow:
+            await uow.videos.add(video)
+            await uow.jobs.add(job)
+            await uow.events.add([NewEvent(type="video.created", owner_id=alice.id, video_id=video.id)])
+            assert await uow.jobs.queue_position(job.steps[0].id) == 0
+        async with api.for_user(bob) as uow:
+            assert (await uow.videos.list_page(VideoQuery(limit=5))).videos == ()
+        async with worker.for_worker() as uow:
+            before, step_id = await uow.jobs.claim_candidate(Resource.LIGHT)
+            await uow.jobs.save(before, before.claimed(step_id, worker="w", now=await uow.jobs.now(), lease_s=9))
+            assert await uow.jobs.learned_rates() == {}
+        async with api.for_user(alice) as uow:
+            assert len((await uow.videos.list_page(VideoQuery(limit=5))).videos) == 1
+        assert await api.event_heads([alice.id, bob.id]) == {alice.id: 1, bob.id: 0}
+        assert (await api.queue_statistics())[0].running == 1
+
+
+async def test_from_nothing_the_roles_may_do_as_little_as_possible(database):
+    roles = await query(
+        database.owner_url,
+        """
+        select rolname, rolsuper or rolcreaterole or rolcreatedb or rolreplication as mighty, rolinherit, rolcanlogin,
+            rolbypassrls, array(
+                select roleid::regrole::text from pg_auth_members where member = r.oid order by 1
+            ) as may_become
+        from pg_roles r where rolname in ('anon', 'authenticated', 'service_role') or rolname like 'echo\\_%'
+        """,
+    )
+    assert not any(role["mighty"] or role["rolinherit"] for role in roles)
+    assert {role["rolname"] for role in roles if role["rolbypassrls"]} == {"service_role"}
+    assert {role["rolname"]: role["may_become"] for role in roles if role["rolcanlogin"]} == {
+        "echo_api": ["anon", "authenticated"],
+        "echo_worker": ["service_role"],
+    }
+    assert not any(role["may_become"] for role in roles if not role["rolcanlogin"])
+    owned = await query(
+        database.owner_url, "select from pg_class c join pg_roles r on r.oid = c.relowner and r.rolname like 'echo%'"
+    )
+    assert owned == []
+
+
+async def test_migrating_again_changes_nothing_but_the_passwords(database):
+    before = await query(database.owner_url, "select oid, relname from pg_class order by oid")
+    await migrate(database.owner_url, **PASSWORDS)
+    assert await query(database.owner_url, "select oid, relname from pg_class order by oid") == before
+
+
+def test_the_models_say_what_the_migrations_make(database):
+    """``alembic check``."""
+
+    async def check():
+        async with open_engine(database.owner_url, statement_timeout_s=0) as engine, engine.connect() as connection:
+            await connection.execution_options(isolation_level="READ COMMITTED")
+
+            def run(sync_connection):
+                config = module._config()
+                config.attributes["connection"] = sync_connection
+                command.check(config)
+
+            await connection.run_sync(run)
+
+    asyncio.run(check())
+
+
+async def test_many_at_once_are_safe(postgres):
+    with postgres.database() as empty:
+        assert await pending(empty.owner_url)
+        await asyncio.gather(*(migrate(empty.owner_url, **PASSWORDS) for _ in range(4)))
+        assert not await pending(empty.owner_url)
+
+
+MIGRATE = """
+import asyncio, sys
+from echo_core.adapters.postgres.migrate import migrate
+asyncio.run(migrate(sys.argv[1], api_password=sys.argv[2], worker_password=sys.argv[3]))
+"""
+
+
+async def test_two_instances_on_one_new_server_can_start_at_once():
+    """Their databases have locks of their own, but the roles are the server's."""
+    with postgres_server() as server, server.database() as one, server.database() as two:
+        started = [
+            await asyncio.create_subprocess_exec(
+                sys.executable, "-c", MIGRATE, database.owner_url, API_PASSWORD, WORKER_PASSWORD
+            )
+            for database in (one, two)
+        ]
+        assert [await process.wait() for process in started] == [0, 0]
+        assert not await pending(one.owner_url)
+        assert not await pending(two.owner_url)
+
+
+async def test_an_upgrade_keeps_the_data_of_every_earlier_revision(postgres, new_video, new_job):
+    scripts = list(module._scripts().walk_revisions())[::-1]
+    with postgres.database() as old:
+        async with open_engine(old.owner_url, statement_timeout_s=0) as engine, engine.connect() as connection:
+            await connection.execution_options(isolation_level="READ COMMITTED")
+            await connection.run_sync(module._upgrade, "0002")
+            await connection.execute(
+                sa.text(
+                    """
+                    insert into echo.videos (id, owner_id, status, title, filename, content_type)
+                    values (gen_random_uuid(), gen_random_uuid(), 'ready', 'Old', 'a.mp4', 'video/mp4')
+                    """
+                )
+            )
+            await connection.commit()
+        assert scripts[-1].revision != "0002"
+        assert await pending(old.owner_url)
+        await migrate(old.owner_url, **PASSWORDS)
+        assert await titles(old) == ["Old"]
+        await live(old, new_video, new_job)
+
+
+async def titles(database) -> list[str]:
+    opened = open_engine(database.worker_url)
+    async with opened as engine, PostgresWorkerUnitsOfWork(engine, None).for_worker() as uow:
+        return [video.title for video in (await uow.videos.list_page(VideoQuery(limit=5))).videos]
+
+
+@pytest.mark.parametrize(
+    ("prepared", "version"),
+    [(SUPABASE_LIKE, "18"), (SUPABASE_LIKE, "15"), (MANAGED, "16"), (MANAGED, "15")],
+    ids=["supabase-like-18", "supabase-like-15", "managed-16", "managed-15"],
+)
+def test_a_login_that_is_no_superuser_can_migrate_and_replaces_nothing(prepared, version, new_video, new_job):
+    bin_dir = BUNDLED_BIN if version == "18" else OLDER_BINS[version]
+    if not bin_dir.is_dir():
+        pytest.skip(f"PostgreSQL {version} is not installed")
+    with postgres_server(bin_dir) as server:
+        server.run("create database hosted")
+        server.run(prepared, database="hosted")
+        server.run("alter database hosted owner to hosted")
+        hosted = Database(server, "hosted")
+        owner_url = server.url("hosted", user="hosted", password="hosted")
+        auth = "select oid, proowner, prosrc from pg_proc where oid = to_regprocedure('auth.uid()')"
+        before = asyncio.run(query(hosted.owner_url, auth))
+        for _ in range(2):
+            hosted.migrate(owner_url)
+        asyncio.run(live(hosted, new_video, new_job))
+        after = asyncio.run(query(hosted.owner_url, auth))
+        assert len(after) == 1
+        if before:
+            assert after == before
+
+
+def test_the_oldest_supported_server_works_from_nothing(new_video, new_job):
+    if not OLDER_BINS["15"].is_dir():
+        pytest.skip("PostgreSQL 15 is not installed")
+    with postgres_server(OLDER_BINS["15"]) as server:
+        database = Database(server, "postgres")
+        database.migrate()
+        asyncio.run(live(database, new_video, new_job))
+
+
+def test_a_login_that_may_not_create_roles_is_told_what_to_do():
+    with postgres_server() as server:
+        server.run("create role weak login password 'weak'")
+        server.run("create database weak owner weak")
+        with pytest.raises(MigrationError) as caught:
+            Database(server, "weak").migrate(server.url("weak", user="weak", password="weak"))
+        assert caught.value.code == "migration_not_permitted"
+        assert "createrole" in caught.value.remedy
+        tables = asyncio.run(query(server.url("weak"), "select from pg_tables where schemaname = 'echo'"))
+        assert tables == [], "a failed migration leaves nothing behind"
+
+
+async def test_an_unreachable_database_is_unavailable():
+    for call in (migrate("postgresql://a:b@127.0.0.1:1/c", **PASSWORDS), pending("postgresql://a:b@127.0.0.1:1/c")):
+        with pytest.raises(UnavailableError) as caught:
+            await call
+        assert caught.value.code == "database_unavailable"
+
+
+async def test_a_database_of_a_newer_echo_is_left_alone(database):
+    await query(database.owner_url, "update echo.alembic_version set version_num = 'from_the_future'")
+    for call in (migrate(database.owner_url, **PASSWORDS), pending(database.owner_url)):
+        with pytest.raises(MigrationError) as caught:
+            await call
+        assert caught.value.code == "database_newer"
+
+
+def test_passwords_reach_no_log(postgres):
+    with postgres.database() as fresh:
+        postgres.run(f"alter database {fresh.name} set log_statement = 'all'")
+        asyncio.run(
+            migrate(fresh.owner_url, api_password="api-pass-in-no-log", worker_password="worker-pass-in-no-log")
+        )
+        logged = postgres.log.read_text()
+        assert "alter role echo_api" in logged
+        assert "in-no-log" not in logged
+        fresh.migrate()
+
+
+def test_a_verifier_is_what_postgresql_would_have_stored(postgres):
+    stored = asyncio.run(
+        query(postgres.url("postgres"), "select rolpassword from pg_authid where rolname = 'postgres'")
+    )
+    salt = module.base64.b64decode(stored[0]["rolpassword"].split("$")[1].partition(":")[2])
+    assert scram_verifier(PASSWORD, salt) == stored[0]["rolpassword"]
+
+
+@pytest.mark.parametrize("password", ["", "pässword", "new\nline"])
+def test_passwords_that_might_be_prepared_differently_are_refused(password):
+    with pytest.raises(ValueError, match="printable ASCII"):
+        scram_verifier(password)
+
+
+def test_the_migrations_are_found_in_a_checkout_and_in_a_wheel(monkeypatch, tmp_path):
+    assert (module._location() / "env.py").is_file()
+    (tmp_path / "echo_core" / "_migrations").mkdir(parents=True)
+    monkeypatch.setattr(echo_core, "__file__", str(tmp_path / "echo_core" / "__init__.py"))
+    assert module._location() == tmp_path / "echo_core" / "_migrations"
+
+
+def test_revisions_are_one_line_and_each_says_what_it_does():
+    scripts = list(module._scripts().walk_revisions())
+    assert [script.revision for script in scripts[::-1]] == [f"{n:04}" for n in range(1, len(scripts) + 1)]
+    assert all(inspect.cleandoc(script.doc) for script in scripts)
