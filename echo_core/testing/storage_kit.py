@@ -46,6 +46,7 @@ INVALID_KEYS = (
     *("a b", "a\\b", "a\x00b", "a\nb", "a\n", "a%2fb", "a?b", "a@b", "a+b", "a#b"),
 )
 VALID_KEYS = (
+    *("x" * 200 + "../a", "x" * 256 + "."),  # a backend that cuts long names must not make "." or ".." of the rest
     *("a", "A.b-c_d/0", "...", "..a", "-", "x" * MAX_KEY_LENGTH, "y" * 300 + "/" + "z" * 200, "/".join("d" * 150)),
 )
 

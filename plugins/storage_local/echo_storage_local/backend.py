@@ -39,6 +39,7 @@ from echo_storage_local.errors import object_exists, upload_gone
 from echo_storage_local.files import FileStore
 from echo_storage_local.holds import UploadHolds
 from echo_storage_local.objects import Folders, ObjectStore
+from echo_storage_local.open_objects import OpenObjects
 from echo_storage_local.room import Room
 from echo_storage_local.signing import UrlSigner
 from echo_storage_local.threads import IoThreads
@@ -63,6 +64,7 @@ class LocalStorage(StorageBackend):
         self.uploads = UploadStore(folders, self.objects, self.room, context.clock)
         self.signer = UrlSigner(context.derive_key("signed-urls"), context.routes_url, context.clock)
         self.holds = UploadHolds()
+        self.reading = OpenObjects(folders.objects, self.objects, threads)
         self._files = FileStore(folders, self.objects, self.room)
         self._folders = folders
 
@@ -214,12 +216,14 @@ async def open_local_storage(context: PluginContext) -> AsyncIterator[LocalStora
         folders = await threads.run(_open_folders, context, config)
         try:
             storage = LocalStorage(context, folders, threads)
-            async with asyncio.TaskGroup() as tasks:
-                sweeping = tasks.create_task(_keep_sweeping(storage, config.sweep_interval_s))
-                try:
-                    yield storage
-                finally:
-                    sweeping.cancel()
+            # No TaskGroup: it would wrap what the caller raises inside the block.
+            sweeping = asyncio.create_task(_keep_sweeping(storage, config.sweep_interval_s))
+            try:
+                yield storage
+            finally:
+                sweeping.cancel()
+                await asyncio.wait([sweeping])
+                storage.reading.close()
         finally:
             folders.close()
     finally:

@@ -23,7 +23,7 @@ _ATTR_CHARS = "!#$&+-.^_`|~"
 
 async def send_object(request: Request, storage: LocalStorage, key: str, fields: Mapping[str, str]) -> Response:
     """GET and HEAD of an object whose signed ``fields`` are verified."""
-    opened = await storage.threads.run(storage.objects.open, key, fields.get("generation"))
+    opened = await storage.reading.open(key, fields.get("generation"))
     handed_over = False
     try:
         info = opened.info

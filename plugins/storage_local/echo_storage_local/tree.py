@@ -26,6 +26,8 @@ def folder(root_fd: int, path: Sequence[str], *, create: bool = False) -> Iterat
     fd = os.dup(root_fd)
     try:
         for name in path:
+            if name in {"", ".", ".."} or "/" in name:  # the second lock: no caller makes such a name
+                raise ValueError("not the name of one folder")
             if create:
                 with suppress(FileExistsError):
                     os.mkdir(name, FOLDER_MODE, dir_fd=fd)
@@ -159,7 +161,7 @@ def _entries(folder_fd: int) -> list[tuple[str, tuple[str, ...]]]:
         elif name.endswith(CUT_MARK):
             with suppress(FileNotFoundError), folder(folder_fd, [name]) as inner:
                 stem = name.removesuffix(CUT_MARK)
-                found += [(stem + rest, (name, *path)) for rest, path in _entries(inner)]
+                found += [(stem + rest.removeprefix(CUT_MARK), (name, *path)) for rest, path in _entries(inner)]
         else:
             found.append((f"{name}/", (name,)))
     return found

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import hypothesis
 import pytest
 import uvicorn
 from echo_storage_local.backend import LocalStorage, open_local_storage
@@ -33,6 +34,12 @@ def make_context(
         clock=clock,
         derive_key=lambda label: hashlib.sha256(f"test:{label}".encode()).digest(),
     )
+
+
+hypothesis.settings.register_profile(
+    "storage_local", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("storage_local")  # no test may depend on how fast the machine is
 
 
 @dataclass

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from echo_storage_local import sending
+from echo_storage_local import open_objects, sending
 from echo_storage_local.read_routes import content_disposition
 from echo_storage_local.sending import PIECE_BYTES, ObjectResponse
 from hypothesis import given
@@ -114,6 +114,28 @@ async def test_nginx_can_send_the_file(serve_store, http, tmp_path: Path) -> Non
         assert internal.startswith("/_echo/")
         assert (tmp_path / "objects" / internal.removeprefix("/_echo/")).read_bytes() == DATA
         assert answer.headers["content-type"] == "video/mp4"
+
+
+async def test_object_kept_open_is_forgotten_when_it_is_deleted_or_replaced(http, put, storage, tmp_path: Path) -> None:
+    url = await put()
+    assert (await http.get(url)).content == DATA
+    await storage.fetch_file(FetchFile(key="v/a.mp4", path=tmp_path / "another-link"))
+    await storage.delete("v/a.mp4")
+    assert (await http.get(url)).status_code == 404
+    await put(data=b"other")
+    assert (await http.get(url)).content == b"other"
+
+
+async def test_objects_are_not_kept_open_for_ever(open_store, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(open_objects, "KEPT_S", 0.0)
+    async with open_store() as storage:
+        (tmp_path / "source").write_bytes(DATA)
+        await storage.put_file(PutFile(key="a", path=tmp_path / "source", content_type="video/mp4"))
+        (await storage.reading.open("a", None)).close()
+        assert len(storage.reading) == 1
+        async with asyncio.timeout(10):
+            while len(storage.reading):  # noqa: ASYNC110 - a timer gives no sign
+                await asyncio.sleep(0)
 
 
 class Recorder:
