@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+
+from echo_core.plugin_api.errors import EchoError
 
 
-class EmbeddedError(Exception):
-    """``problem`` says what is wrong and ``remedy`` what to do; ``exit_code`` is for the process that gives up."""
+class EmbeddedError(EchoError):
+    """Why the embedded servers do not run; a person has to do something about it."""
 
-    exit_code: ClassVar[int] = 1
+    default_code = "embedded_failed"
 
-    def __init__(self, problem: str, remedy: str) -> None:
-        super().__init__(f"{problem}\n{remedy}")
-        self.problem = problem
-        self.remedy = remedy
+    def __init__(self, message: str, remedy: str) -> None:
+        super().__init__(message, remedy=remedy)
 
 
 class AlreadyRunningError(EmbeddedError):
     """Another process holds this ``data_dir``. ``pid`` and ``address`` are its own, where they are known yet."""
 
-    exit_code = 3
+    default_code = "already_running"
 
     def __init__(self, data_dir: Path, *, pid: int | None, address: str | None) -> None:
         who = f"process {pid}" if pid else "another process"
@@ -36,16 +35,16 @@ class AlreadyRunningError(EmbeddedError):
 class DataDirError(EmbeddedError):
     """``data_dir`` cannot be used: not writable, full, damaged, or made by something else."""
 
-    exit_code = 4
+    default_code = "data_dir_unusable"
 
 
 class PortTakenError(EmbeddedError):
     """The API cannot listen on its address: another process does, or it is not ours to use."""
 
-    exit_code = 5
+    default_code = "port_taken"
 
 
 class StartFailedError(EmbeddedError):
-    """A server or a child did not come up. The problem ends with the last lines of its log."""
+    """A server or a child did not come up. The message ends with the last lines of its log."""
 
-    exit_code = 6
+    default_code = "start_failed"

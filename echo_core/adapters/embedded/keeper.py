@@ -56,7 +56,7 @@ class Keeper:
                     self._child = await self._server.start()
                     running = True
                 except EmbeddedError as error:
-                    end = f"{error.problem.splitlines()[0]} … {error.problem.splitlines()[-1]} {error.remedy}"
+                    end = f"{error.message.splitlines()[0]} … {error.message.splitlines()[-1]} {error.remedy}"
                 except OSError as error:
                     end = str(error)
             self._started(self._child)

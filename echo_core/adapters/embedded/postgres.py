@@ -58,7 +58,7 @@ class EmbeddedPostgres:
             try:
                 child = await self._start(cluster, port)
             except StartFailedError as error:
-                if "could not bind" not in error.problem or attempt + 1 == PORT_ATTEMPTS:
+                if "could not bind" not in error.message or attempt + 1 == PORT_ATTEMPTS:
                     raise
                 continue
             self._port = port

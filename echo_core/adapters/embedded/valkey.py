@@ -58,7 +58,7 @@ class EmbeddedValkey:
             try:
                 child = await self._start(port)
             except StartFailedError as error:
-                if "in use" not in error.problem or attempt + 1 == PORT_ATTEMPTS:
+                if "in use" not in error.message or attempt + 1 == PORT_ATTEMPTS:
                     raise
                 continue
             self._port = port

@@ -44,5 +44,5 @@ if __name__ == "__main__":
     try:
         asyncio.run(main(*sys.argv[1:]))
     except EmbeddedError as error:
-        sys.stderr.write(str(error))
-        sys.exit(error.exit_code)
+        sys.stderr.write(f"{error.code}: {error.message}\n{error.remedy}\n")
+        sys.exit(1)

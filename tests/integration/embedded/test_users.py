@@ -198,7 +198,8 @@ def test_ordinary_user_is_told_of_a_directory_that_is_not_theirs(
 ) -> None:
     (open_dir / "data").mkdir(mode=0o755)
     up = start_up(data_dir=open_dir / "data", prefix=as_nobody)
-    assert up.wait() == DataDirError.exit_code
+    assert up.wait() == 1
+    assert up.output.count(DataDirError.default_code) == 1
     assert f"Echo cannot write to {open_dir / 'data'}" in up.output
     assert "chown" in up.output
 
@@ -212,5 +213,6 @@ def test_ordinary_user_is_told_of_data_that_another_user_made(
     (data / "postgres").chmod(0o700)
     os.chown(data, nobody.uid, nobody.gid)
     up = start_up(data_dir=data, prefix=as_nobody)
-    assert up.wait() == DataDirError.exit_code
+    assert up.wait() == 1
+    assert up.output.count(DataDirError.default_code) == 1
     assert f"{data / 'postgres'} belongs to another user" in up.output
