@@ -24,6 +24,7 @@ from echo_core.adapters import settings_sources
 from echo_core.adapters.addresses import API_ROLE, WORKER_ROLE, Addresses, addresses, role_password
 from echo_core.adapters.arq_queue import ArqDoorbell, ArqListener, open_arq
 from echo_core.adapters.clock import SystemClock
+from echo_core.adapters.console import condensed
 from echo_core.adapters.embedded.supervisor import Up, run_up
 from echo_core.adapters.logs import configure_logging
 from echo_core.adapters.plugin_registry import PluginRegistry
@@ -79,7 +80,13 @@ async def up(settings: Settings, *, argv: Sequence[str], say: Callable[[str], No
 
     Raises ``EchoError`` (``already_running`` and others) when it cannot start.
     """
+    configure_process(settings, "up")
     secret = load_instance_secret(settings)
+
+    def show(line: str) -> None:
+        if (short := condensed(line)) is not None:
+            say(short)
+
     await run_up(
         Up(
             settings=settings,
@@ -87,7 +94,7 @@ async def up(settings: Settings, *, argv: Sequence[str], say: Callable[[str], No
             worker=[*argv, "worker"],
             environment=dict(os.environ),
             migrate=lambda where: _migrate(where.database_url, secret),
-            console=say,
+            console=show,
         )
     )
 
