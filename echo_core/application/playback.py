@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from urllib.parse import quote
-from uuid import UUID
 
 from echo_core.application.ports import Tokens
 from echo_core.application.services import ApiServices
@@ -19,7 +18,7 @@ from echo_core.domain.artefacts import (
     Artefact,
 )
 from echo_core.domain.errors import IllegalChangeError, UnknownEntityError
-from echo_core.domain.ids import VideoId
+from echo_core.domain.ids import UserId, VideoId
 from echo_core.domain.playlists import AudioTrack, VideoVariant, master_playlist, media_playlist, with_sheet_uris
 from echo_core.domain.uploads import UploadState
 from echo_core.domain.users import User
@@ -53,32 +52,51 @@ def viewer(tokens: Tokens, token: str, video_id: VideoId) -> User:
     return User(id=owner_id, claims={"sub": str(owner_id), "role": "authenticated"})
 
 
-class PlaybackTokens:
-    """Mints playback tokens, and for a while the same one for the same video.
+class PlaybackAddresses:
+    """Mints playback tokens and the addresses of posters, and for a while the same ones for the same video.
 
-    A list shows many posters: minting each anew would cost more than reading the list, and addresses that change with
-    every answer defeat the browser's cache.
+    A list shows many posters: making each anew would cost more than reading the list, and addresses that change with
+    every answer defeat the browser's cache. Keys are integers, since a ``UUID`` hashes in Python.
     """
 
-    def __init__(self, tokens: Tokens, now_s: Callable[[], float], *, keep_s: float, max_kept: int = 4096) -> None:
+    def __init__(
+        self, tokens: Tokens, public_url: str, now_s: Callable[[], float], *, keep_s: float, max_kept: int = 8192
+    ) -> None:
         self._tokens = tokens
+        self._public_url = public_url
         self._now_s = now_s
         self._keep_s = keep_s
         self._max_kept = max_kept
-        self._kept: OrderedDict[tuple[UUID, UUID], tuple[float, str]] = OrderedDict()
+        self._kept: OrderedDict[tuple[int, int], tuple[float, str, str]] = OrderedDict()
 
-    def mint(self, owner_id: UUID, video_id: UUID) -> str:
+    def token(self, owner_id: UserId, video_id: VideoId) -> str:
         """A token that is good for at least its configured lifetime less ``keep_s``."""
-        now_s = self._now_s()
-        kept = self._kept.get((owner_id, video_id))
-        if kept is not None and kept[0] > now_s:
-            return kept[1]
-        token = self._tokens.mint_playback(owner_id, video_id)
-        self._kept[owner_id, video_id] = (now_s + self._keep_s, token)
-        self._kept.move_to_end((owner_id, video_id))
-        if len(self._kept) > self._max_kept:
-            self._kept.popitem(last=False)
-        return token
+        return self._entry(owner_id, video_id, self._now_s())[1]
+
+    def posters(self, owner_id: UserId) -> Callable[[VideoId], str]:
+        """What gives the address of a poster, for one answer."""
+        now_s, owner = self._now_s(), owner_id.int
+        kept = self._kept
+
+        def poster(video_id: VideoId) -> str:
+            entry = kept.get((owner, video_id.int))
+            if entry is None or entry[0] <= now_s:
+                entry = self._entry(owner_id, video_id, now_s)
+            return entry[2]
+
+        return poster
+
+    def _entry(self, owner_id: UserId, video_id: VideoId, now_s: float) -> tuple[float, str, str]:
+        key = (owner_id.int, video_id.int)
+        entry = self._kept.get(key)
+        if entry is None or entry[0] <= now_s:
+            token = self._tokens.mint_playback(owner_id, video_id)
+            entry = (now_s + self._keep_s, token, stream_url(self._public_url, video_id, "poster.jpg", token))
+            self._kept[key] = entry
+            self._kept.move_to_end(key)
+            if len(self._kept) > self._max_kept:
+                self._kept.popitem(last=False)
+        return entry
 
 
 def stream_url(public_url: str, video_id: VideoId, part: str, token: str) -> str:

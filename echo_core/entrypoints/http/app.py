@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 from echo_core.application.health import ReadinessCheck
-from echo_core.application.playback import PlaybackTokens
+from echo_core.application.playback import PlaybackAddresses
 from echo_core.application.services import ApiServices
 from echo_core.application.step_metrics import StepMetricsReader
 from echo_core.entrypoints.http.api import KERNEL_OPERATIONS, WS_TICKET, kernel_openapi
@@ -91,8 +91,11 @@ def create_app(
     metrics = HttpMetrics()
     state = ApiState(
         services=services,
-        playback_tokens=PlaybackTokens(
-            services.tokens, lambda: services.clock.now().timestamp(), keep_s=KEEP_PLAYBACK_TOKEN_S
+        playback_addresses=PlaybackAddresses(
+            services.tokens,
+            services.limits.public_url,
+            lambda: services.clock.now().timestamp(),
+            keep_s=KEEP_PLAYBACK_TOKEN_S,
         ),
         metrics=metrics,
         checks=tuple(checks),

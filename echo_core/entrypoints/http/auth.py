@@ -48,7 +48,7 @@ async def authenticate_viewer(request: Request) -> None:
         request.state.playback_token = token
         return
     await authenticate(request)
-    request.state.playback_token = state.playback_tokens.mint(request.state.user.id, video_id)
+    request.state.playback_token = state.playback_addresses.token(request.state.user.id, video_id)
 
 
 class RequireUser:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from starlette.requests import HTTPConnection
 
 from echo_core.application.health import ReadinessCheck
-from echo_core.application.playback import PlaybackTokens
+from echo_core.application.playback import PlaybackAddresses
 from echo_core.application.services import ApiServices
 from echo_core.application.step_metrics import StepMetricsReader
 from echo_core.domain.users import User
@@ -20,7 +20,7 @@ class ApiState:
     """What the kernel's own routes work with."""
 
     services: ApiServices
-    playback_tokens: PlaybackTokens
+    playback_addresses: PlaybackAddresses
     metrics: HttpMetrics
     checks: Sequence[ReadinessCheck]
     step_metrics: StepMetricsReader | None

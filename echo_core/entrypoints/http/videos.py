@@ -5,11 +5,11 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from echo_core.application.playback import playback_urls, stream_url
+from echo_core.application.playback import playback_urls
 from echo_core.application.ports import VideoQuery
 from echo_core.application.videos import MetadataCommand, delete_video, get_details, list_videos, update_metadata
 from echo_core.domain.ids import VideoId
-from echo_core.domain.videos import Chapter, VideoStatus, VideoSummary
+from echo_core.domain.videos import Chapter, VideoStatus
 from echo_core.entrypoints.http import examples, responses, views
 from echo_core.entrypoints.http.operations import Answer, Operation
 from echo_core.entrypoints.http.parameters import (
@@ -34,11 +34,7 @@ async def _list(request: Request) -> Response:
         user_of(request),
         VideoQuery(limit=query.limit, before=decode_cursor(query.cursor), status=query.status, text=query.q.strip()),
     )
-    public_url = state.services.limits.public_url
-
-    def poster_url(video: VideoSummary) -> str:
-        return stream_url(public_url, video.id, "poster.jpg", state.playback_tokens.mint(video.owner_id, video.id))
-
+    poster_url = state.playback_addresses.posters(user_of(request).id)
     return responses.json_response(
         responses.VideoList(
             items=[views.video_item(video, poster_url) for video in page.videos],
@@ -54,7 +50,7 @@ async def _details(request: Request) -> Response:
     urls = playback_urls(
         state.services.limits.public_url,
         video_id,
-        state.playback_tokens.mint(details.video.owner_id, video_id),
+        state.playback_addresses.token(details.video.owner_id, video_id),
         details.artefacts,
         has_source=details.video.status is not VideoStatus.AWAITING_UPLOAD,
     )

@@ -12,6 +12,7 @@ from echo_core.application.playback import PlaybackUrls
 from echo_core.application.videos import VideoDetails
 from echo_core.domain import jobs, videos
 from echo_core.domain.artefacts import RENDITION_KIND, Artefact
+from echo_core.domain.ids import VideoId
 from echo_core.entrypoints.http import responses
 from echo_core.plugin_api.json import JsonObject
 from echo_core.plugin_api.storage import UploadTicket
@@ -34,7 +35,7 @@ def upload_target(ticket: UploadTicket) -> responses.UploadTarget:
     )
 
 
-def video_item(video: videos.VideoSummary, poster_url: Callable[[videos.VideoSummary], str]) -> responses.VideoItem:
+def video_item(video: videos.VideoSummary, poster_url: Callable[[VideoId], str]) -> responses.VideoItem:
     """A row of a list."""
     return responses.VideoItem(
         video_id=video.id,
@@ -49,7 +50,7 @@ def video_item(video: videos.VideoSummary, poster_url: Callable[[videos.VideoSum
         height=video.height,
         size_bytes=video.size_bytes,
         playable=video.playable,
-        poster_url=poster_url(video) if video.has_poster else None,
+        poster_url=poster_url(video.id) if video.has_poster else None,
         job_id=UUID(video.job_id) if video.job_id else None,
         percent=video.percent,
     )
