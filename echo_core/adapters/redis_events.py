@@ -63,7 +63,7 @@ class _WireProgress(msgspec.Struct, tag_field="kind", tag="p", array_like=True, 
     eta_s: float | None
 
 
-_encoder = msgspec.msgpack.Encoder()
+_encoder = msgspec.msgpack.Encoder(uuid_format="bytes")
 _decoder = msgspec.msgpack.Decoder(_WireEvent | _WireProgress)
 
 

@@ -220,7 +220,7 @@ def _snapshot_step(step: Step) -> SnapshotStep:
 
 
 def _number(value: JsonValue) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
+    return float(value) if isinstance(value, (int, float)) else None
 
 
 def _text(value: JsonValue) -> str | None:
@@ -228,6 +228,6 @@ def _text(value: JsonValue) -> str | None:
 
 
 def _error(value: JsonValue) -> ErrorBody | None:
-    if not isinstance(value, Mapping):
+    if value is None or not isinstance(value, Mapping):
         return None
     return ErrorBody(*(_text(value.get(key)) or "" for key in ("code", "message", "remedy")))

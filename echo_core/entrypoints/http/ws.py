@@ -14,7 +14,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from echo_core.application.realtime import Realtime
 from echo_core.application.realtime_access import (
@@ -120,12 +120,13 @@ class Socket:
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive
-        self._send = send
+        # Every server's send is a coroutine function; ASGI promises no more than an awaitable.
+        self._send = cast("Callable[[Message], Coroutine[Any, Any, None]]", send)
         self.patience: asyncio.Timeout | None = None
 
     def send(self, text: str) -> Coroutine[Any, Any, None]:
         """Write one text message. A plain function: a coroutine around the server's own would cost each message."""
-        return cast("Coroutine[Any, Any, None]", self._send({"type": "websocket.send", "text": text}))
+        return self._send({"type": "websocket.send", "text": text})
 
     async def close(self, code: int, reason: str) -> None:
         """Send a close frame."""

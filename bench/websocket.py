@@ -1,0 +1,361 @@
+"""What one delivery over a status WebSocket costs, against a loop that only sends.
+
+    python bench/websocket.py [--connections 1000 2000] [--rounds 5] [--out bench/results/websocket.json]
+
+A server process (uvicorn, uvloop, the hub and its routes over a database in memory) and this process as all of its
+clients. ``naive`` awaits the same sockets' send one after another with a text made beforehand: the least that Python
+can do, and what one stalled client stops for everybody. Both send the same frames to the same connections, in turns.
+Latency is from the moment an event is made, for everybody at once, to the moment a client reads it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import itertools
+import json
+import os
+import platform
+import re
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import uvicorn
+import uvloop
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from echo_core.adapters.redis_events import _decode, _encode_event  # noqa: E402
+from echo_core.application.realtime import Realtime, RealtimeHub  # noqa: E402
+from echo_core.application.realtime_frames import event_frame  # noqa: E402
+from echo_core.domain.users import User  # noqa: E402
+from echo_core.entrypoints.http.ws import ws_routes  # noqa: E402
+from echo_core.plugin_api.events import Event  # noqa: E402
+from tests.fakes.realtime import (  # noqa: E402
+    JOB,
+    START,
+    VIDEO,
+    EventDatabase,
+    ManualClock,
+    MemoryTickets,
+    QueueSource,
+    TableTokens,
+    limits,
+    user,
+)
+
+EVENTS_PER_BURST = 10
+SWEEPS = 10
+SWEEP_EVERY_S = 0.1
+CONNECT_AT_ONCE = 100
+STAMP = re.compile(rb'"t:(\d+)"')
+STAMP_BYTES = 32
+
+
+# --- the server ---------------------------------------------------------------------------------------------------
+
+
+class Bench:
+    def __init__(self, hub: RealtimeHub) -> None:
+        self.hub = hub
+        self.numbers: dict[Any, int] = {}
+
+    def event(self, owner: User, *, stamped: bool = False) -> Event:
+        number = self.numbers[owner.id] = self.numbers.get(owner.id, 0) + 1
+        title = f"t:{time.monotonic_ns()}" if stamped else "t:0000000000000000000"
+        facts = {"title": title, "attempt": 1}
+        return Event(
+            sequence=number,
+            type="step.running",
+            owner_id=owner.id,
+            video_id=VIDEO,
+            job_id=JOB,
+            step="ladder",
+            state="running",
+            at=START,
+            facts=facts,
+        )
+
+    def connections(self) -> list[Any]:
+        return [c for topic in self.hub.topics.values() for c in topic.connections]
+
+    def owners(self) -> list[User]:
+        return [topic.user for topic in self.hub.topics.values()]
+
+    def prepare(self, mode: str, *, stamped: bool = False) -> Callable[[], Awaitable[None]]:
+        """One delivery to every connection, with everything made beforehand that others than the hub make."""
+        if mode == "naive":
+            text = event_frame(self.event(user(0), stamped=stamped)).text
+            return partial(_send_to_all, self.connections(), text)
+        return partial(self._by_hub, [_encode_event(self.event(owner, stamped=stamped)) for owner in self.owners()])
+
+    async def _by_hub(self, entries: list[bytes]) -> None:
+        """As the hub gets them: one entry of the stream for each owner, decoded and delivered."""
+        for index, entry in enumerate(entries, start=1):
+            message = _decode(entry)
+            assert message is not None
+            self.hub.handle(message)
+            if index % 16 == 0:
+                await asyncio.sleep(0)
+
+
+async def _send_to_all(connections: list[Any], text: str) -> None:
+    for connection in connections:
+        await connection.sink.send(text)
+
+
+def serve(port: int) -> None:
+    clock = ManualClock()
+    settings = limits(ws_max_connections_per_user=100_000)
+    tokens = TableTokens({f"{n}": user(n) for n in range(1, 20_000)})
+    hub = RealtimeHub(units_of_work=EventDatabase(), source=QueueSource(), limits=settings, clock=clock)  # type: ignore[arg-type]
+    services = Realtime(hub=hub, tokens=tokens, tickets=MemoryTickets(clock), limits=settings, clock=clock)
+    bench = Bench(hub)
+
+    async def state(_request: Request) -> JSONResponse:
+        gc.collect()
+        live = sum(c.live for c in bench.connections())
+        return JSONResponse({"rss": _resident_bytes(), "live": live})
+
+    async def burst(request: Request) -> JSONResponse:
+        deliveries = [bench.prepare(request.path_params["mode"]) for _ in range(EVENTS_PER_BURST)]
+        cpu, wall = time.process_time(), time.perf_counter()
+        for deliver in deliveries:
+            await deliver()
+            await asyncio.sleep(0)
+        return JSONResponse({"cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - wall})
+
+    async def sweeps(request: Request) -> JSONResponse:
+        for _ in range(SWEEPS):
+            await bench.prepare(request.path_params["mode"], stamped=True)()
+            await asyncio.sleep(SWEEP_EVERY_S)
+        return JSONResponse({})
+
+    routes = ws_routes(lambda: services, current_user=lambda _request: tokens.verify(""))
+    routes += [Route("/state", state), Route("/burst/{mode}", burst), Route("/sweeps/{mode}", sweeps)]
+    config = uvicorn.Config(
+        Starlette(routes=routes),
+        port=port,
+        ws="websockets-sansio",
+        ws_per_message_deflate=False,
+        ws_ping_interval=None,  # these clients do not answer pings
+        loop="uvloop",
+        http="httptools",
+        log_level="error",
+        access_log=False,
+        lifespan="off",
+        backlog=4096,
+    )
+
+    async def main() -> None:
+        running = asyncio.create_task(hub.run())
+        await uvicorn.Server(config).serve()
+        running.cancel()
+
+    uvloop.run(main())
+
+
+def _resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+# --- the clients --------------------------------------------------------------------------------------------------
+
+
+class Client(asyncio.Protocol):
+    """Counts bytes and collects the stamps in them; everything else about a client would only slow the server down."""
+
+    def __init__(self, number: int, port: int, crowd: Crowd) -> None:
+        self.number, self.port, self.crowd = number, port, crowd
+        self.ready = asyncio.get_running_loop().create_future()
+        self.transport: Any = None
+        self.upgraded = False
+        self.rest = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+        self.transport.write(
+            f"GET /ws/jobs/status/{user(self.number).id} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\n"
+            "Upgrade: websocket\r\nConnection: Upgrade\r\n"
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+        )
+
+    def data_received(self, data: bytes) -> None:
+        if not self.upgraded:
+            self.upgraded = True
+            message = json.dumps({"type": "auth", "token": f"{self.number}"}).encode()
+            self.transport.write(bytes([0x81, 0x80 | len(message), 0, 0, 0, 0]) + message)
+        elif not self.ready.done():
+            if b'"snapshot"' in data:
+                self.ready.set_result(None)
+        else:
+            data = self.rest + data  # a stamp may lie across two reads
+            end = self.crowd.take(data)
+            self.rest = data[max(end, len(data) - STAMP_BYTES) :]
+
+
+class Crowd:
+    """All clients of one run."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.frames = 0
+        self.latencies_ms: list[float] = []
+        self.clients: list[Client] = []
+
+    def take(self, data: bytes) -> int:
+        """Count stamps; returns where the last one ends."""
+        now, end = time.monotonic_ns(), 0
+        for stamp in STAMP.finditer(data):
+            end = stamp.end()
+            self.frames += 1
+            if (sent := int(stamp[1])) > 0:
+                self.latencies_ms.append((now - sent) / 1e6)
+        return end
+
+    async def connect(self, numbers: list[int]) -> None:
+        loop = asyncio.get_running_loop()
+        for start in range(0, len(numbers), CONNECT_AT_ONCE):
+            made = await asyncio.gather(
+                *(
+                    loop.create_connection(lambda n=n: Client(n, self.port, self), "127.0.0.1", self.port)
+                    for n in numbers[start : start + CONNECT_AT_ONCE]
+                )
+            )
+            fresh = [protocol for _, protocol in made]
+            await asyncio.gather(*(client.ready for client in fresh))
+            self.clients += fresh
+
+    async def received(self, frames: int) -> None:
+        deadline = time.monotonic() + 20
+        while self.frames < frames and time.monotonic() < deadline:  # noqa: ASYNC110 - a data_received counts
+            await asyncio.sleep(0.01)
+        if self.frames != frames:
+            raise SystemExit(f"{self.frames} of {frames} frames arrived")
+        self.frames = 0
+
+    def close(self) -> None:
+        for client in self.clients:
+            client.transport.abort()
+
+
+async def measure(port: int, connections: int, rounds: int, *, one_owner: bool) -> dict[str, Any]:
+    crowd = Crowd(port)
+    async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as http:
+
+        async def ask(path: str) -> dict[str, Any]:
+            answer: dict[str, Any] = (await http.get(path)).raise_for_status().json()
+            return answer
+
+        await _until(lambda: _is(ask, live=0))
+        before = await ask("/state")
+        await crowd.connect([1] * connections if one_owner else list(range(1, connections + 1)))
+        after = await ask("/state")
+        cpu_us: dict[str, list[float]] = {"naive": [], "hub": []}
+        deliveries = EVENTS_PER_BURST * connections
+        for number in range(rounds + 1):
+            for mode in sorted(cpu_us, reverse=bool(number % 2)):
+                spent = await ask(f"/burst/{mode}")
+                await crowd.received(deliveries)
+                if number:  # the first round warms up
+                    cpu_us[mode].append(1e6 * spent["cpu_s"] / deliveries)
+        latencies: dict[str, list[float]] = {}
+        for mode in cpu_us:
+            crowd.latencies_ms = []
+            await ask(f"/sweeps/{mode}")
+            await crowd.received(SWEEPS * connections)
+            latencies[mode] = sorted(crowd.latencies_ms)
+        crowd.close()
+    result: dict[str, Any] = {
+        "connections": connections,
+        "owners": 1 if one_owner else connections,
+        "kib_per_connection": round((after["rss"] - before["rss"]) / 1024 / connections, 1),
+    }
+    for mode, values in cpu_us.items():
+        ordered = latencies[mode]
+        result[mode] = {
+            "cpu_us_per_delivery": round(statistics.median(values), 1),
+            "cpu_us_rounds": [round(value, 1) for value in values],
+            "p50_ms": round(ordered[len(ordered) // 2], 1),
+            "p99_ms": round(ordered[int(len(ordered) * 0.99)], 1),
+        }
+    return result
+
+
+async def _is(ask: Callable[[str], Awaitable[dict[str, Any]]], *, live: int) -> bool:
+    return (await ask("/state"))["live"] == live
+
+
+async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
+    for _ in range(500):
+        try:
+            if await condition():
+                return
+        except httpx2.TransportError:
+            pass
+        await asyncio.sleep(0.05)
+    raise SystemExit("the server did not come up")
+
+
+def run(connections: int, rounds: int, *, one_owner: bool, port: int) -> dict[str, Any]:
+    server = subprocess.Popen([sys.executable, __file__, "--serve", str(port)])
+    try:
+        return uvloop.run(measure(port, connections, rounds, one_owner=one_owner))
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--connections", type=int, nargs="+", default=[1000, 2000])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--port", type=int, default=18970)
+    parser.add_argument("--out", type=Path, default=ROOT / "bench" / "results" / "websocket.json")
+    parser.add_argument("--serve", type=int)
+    arguments = parser.parse_args()
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if arguments.serve:
+        serve(arguments.serve)
+        return
+    started = time.perf_counter()
+    ports = itertools.count(arguments.port)
+    results = [
+        run(connections, arguments.rounds, one_owner=one_owner, port=next(ports))
+        for connections in arguments.connections
+        for one_owner in (True, False)
+    ]
+    print(
+        "| connections | owners | hub CPU µs/delivery | naive | ratio | hub p50 / p99 ms | naive p99 | KiB/connection |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
+    for r in results:
+        hub, naive = r["hub"], r["naive"]
+        ratio = hub["cpu_us_per_delivery"] / naive["cpu_us_per_delivery"]
+        print(
+            f"| {r['connections']} | {r['owners']} | {hub['cpu_us_per_delivery']} | {naive['cpu_us_per_delivery']} "
+            f"| {ratio:.2f} | {hub['p50_ms']} / {hub['p99_ms']} | {naive['p99_ms']} | {r['kib_per_connection']} |"
+        )
+    report = {"python": platform.python_version(), "cpus": os.cpu_count(), "results": results}
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(report, indent=2) + "\n")
+    print(f"{time.perf_counter() - started:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
