@@ -30,9 +30,8 @@ def unreadable(message: str, code: str, remedy: str) -> InvalidRequestError:
 
 
 def with_lines(error: EchoError, lines: tuple[str, ...], path: Path) -> EchoError:
-    """Attach ffmpeg's last lines as notes, without addresses in memory and without the place of the file."""
-    for line in lines[-20:]:
-        error.add_note(tidy(line, path))
+    """Attach ffmpeg's last lines, without addresses in memory and without the place of the file."""
+    error.log_tail = tuple(tidy(line, path) for line in lines[-20:])
     return error
 
 

@@ -161,8 +161,8 @@ async def test_files_that_cannot_be_decoded_at_all_are_refused(
     with pytest.raises(InvalidRequestError) as caught:
         await work.transcoder.encode_ladder(LadderRequest(path=path, media=media, out_dir=work.out_dir(), rungs=rungs))
     assert caught.value.code == "media_undecodable"
-    assert caught.value.__notes__
-    assert str(path) not in "".join(caught.value.__notes__)
+    assert caught.value.log_tail
+    assert str(path) not in "".join(caught.value.log_tail)
 
 
 async def test_options_that_ffmpeg_refuses_become_an_error_with_its_last_line(work: Work, make_clip: MakeClip) -> None:
@@ -174,7 +174,7 @@ async def test_options_that_ffmpeg_refuses_become_an_error_with_its_last_line(wo
             LadderRequest(path=path, media=media, out_dir=work.out_dir(), rungs=(rung,))
         )
     assert caught.value.code == "transcode_failed"
-    assert caught.value.__notes__
+    assert caught.value.log_tail
 
 
 async def test_cancelling_in_the_middle_ends_ffmpeg(work: Work, make_clip: MakeClip) -> None:

@@ -15,7 +15,7 @@ async def refusal(work: Work, path: Path, **limits: float) -> str:
         await work.transcoder.inspect(InspectRequest(path=path, **limits))
     assert caught.value.message.endswith(".")
     assert caught.value.remedy
-    assert str(path.parent) not in caught.value.message + "".join(getattr(caught.value, "__notes__", []))
+    assert str(path.parent) not in caught.value.message + "".join(caught.value.log_tail)
     return caught.value.code
 
 

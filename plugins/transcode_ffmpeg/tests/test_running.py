@@ -74,6 +74,6 @@ def test_failures_have_a_kind_and_a_code(error: EchoError, kind: type[EchoError]
 
 def test_the_place_of_the_file_and_addresses_stay_private() -> None:
     error = failure(1, f"[mov @ 0x55d0] file:{PATH}: odd", f"{PATH.parent}/x failed")
-    text = error.message + "".join(error.__notes__)
+    text = error.message + "".join(error.log_tail)
     assert "/private" not in text
     assert "0x" not in text
