@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from echo_core.application.job_changes import store_change
 from echo_core.application.ports import UnitOfWork
@@ -110,31 +111,9 @@ async def begin_upload(services: ApiServices, user: User, command: BeginUploadCo
             origin=command.origin,
         )
     )
-    now = services.clock.now()
-    video = Video(
-        id=video_id,
-        owner_id=user.id,
-        status=VideoStatus.AWAITING_UPLOAD,
-        title=title_from_filename(filename),
-        filename=filename,
-        content_type=content_type,
-        size_bytes=command.size_bytes,
-        created_at=now,
-        updated_at=now,
-    )
-    upload = Upload(
-        video_id=video_id,
-        owner_id=user.id,
-        state=UploadState.OPEN,
-        storage_key=key,
-        filename=filename,
-        content_type=content_type,
-        size_bytes=command.size_bytes,
-        backend=services.storage_name,
-        backend_state=ticket.state,
-        expires_at=ticket.expires_at,
-        created_at=now,
-    )
+    accepted = replace(command, filename=filename, content_type=content_type)
+    video = _new_video(user, video_id, accepted, services.clock.now())
+    upload = _new_upload(services, video, key, ticket)
     try:
         async with services.units_of_work.for_user(user) as uow:
             await uow.videos.add(video)
@@ -144,6 +123,36 @@ async def begin_upload(services: ApiServices, user: User, command: BeginUploadCo
             await services.storage.abort_upload(UploadRef(key=key, state=ticket.state))
         raise
     return BegunUpload(video=video, storage_key=key, ticket=ticket)
+
+
+def _new_video(user: User, video_id: VideoId, command: BeginUploadCommand, now: datetime) -> Video:
+    return Video(
+        id=video_id,
+        owner_id=user.id,
+        status=VideoStatus.AWAITING_UPLOAD,
+        title=title_from_filename(command.filename),
+        filename=command.filename,
+        content_type=command.content_type,
+        size_bytes=command.size_bytes,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def _new_upload(services: ApiServices, video: Video, key: str, ticket: UploadTicket) -> Upload:
+    return Upload(
+        video_id=video.id,
+        owner_id=video.owner_id,
+        state=UploadState.OPEN,
+        storage_key=key,
+        filename=video.filename,
+        content_type=video.content_type,
+        size_bytes=video.size_bytes,
+        backend=services.storage_name,
+        backend_state=ticket.state,
+        expires_at=ticket.expires_at,
+        created_at=video.created_at,
+    )
 
 
 def _check_size(size_bytes: int | None, limit_bytes: int) -> None:

@@ -32,7 +32,7 @@ from echo_core.plugin_api.errors import EchoError
 from echo_core.plugin_api.specs import RoutesSpec
 
 PLUGINS_PREFIX = "/plugins/"
-OWN_PREFIXES = ("/api/", "/ws/", PLUGINS_PREFIX)
+OWN_PREFIXES = ("/api/", "/auth/", "/ws/", PLUGINS_PREFIX)
 """Below these, what no route matches is a 404 problem and never the web application."""
 KEEP_PLAYBACK_TOKEN_S = 600.0
 """How long the same token is handed out again; short beside the hours that tokens live."""
