@@ -1,7 +1,8 @@
 """The only place that wires everything together: settings to adapters, adapters to use cases.
 
 Entrypoints come here for whatever they need; nothing below imports this module. ``open_api`` and ``open_worker`` are
-the two compositions, each an async context manager that closes all that it opened.
+the two compositions, each an async context manager that closes all that it opened. It is longer than a module should
+be because it has to be one: what is wired where is looked up here and nowhere else.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ from redis.exceptions import RedisError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from typer import Typer
 
-from echo_core.adapters import settings_sources
+from echo_core.adapters import dependency_checks, settings_sources
 from echo_core.adapters.addresses import API_ROLE, WORKER_ROLE, Addresses, addresses, role_password
 from echo_core.adapters.arq_queue import ArqDoorbell, ArqListener, open_arq
 from echo_core.adapters.clock import SystemClock
 from echo_core.adapters.console import condensed
 from echo_core.adapters.embedded.supervisor import Up, run_up
+from echo_core.adapters.limits import limits_of
 from echo_core.adapters.logs import configure_logging
 from echo_core.adapters.plugin_registry import PluginRegistry
 from echo_core.adapters.postgres.engine import open_engine
@@ -41,7 +43,7 @@ from echo_core.adapters.settings import Settings
 from echo_core.adapters.tokens import issue_embedded_token, open_tokens
 from echo_core.application.commit_relay import CommitRelay, OpenedEventHandler
 from echo_core.application.engine import Engine
-from echo_core.application.health import ReadinessCheck
+from echo_core.application.health import DependencyCheck, ReadinessCheck
 from echo_core.application.lease_watch import EngineTiming
 from echo_core.application.pipeline import Pipeline, RegisteredStep, ordered
 from echo_core.application.ports import WorkerUnitsOfWork
@@ -49,7 +51,7 @@ from echo_core.application.processing import process_steps
 from echo_core.application.purging import purge_steps
 from echo_core.application.realtime import Realtime, RealtimeHub
 from echo_core.application.reconciling import Reconciler, ReconcilerTiming
-from echo_core.application.services import ApiServices, Limits, PluginReport
+from echo_core.application.services import ApiServices, PluginReport
 from echo_core.domain.ids import StepId
 from echo_core.plugin_api.context import PluginContext
 from echo_core.plugin_api.errors import UnavailableError
@@ -211,24 +213,6 @@ async def open_api(settings: Settings) -> AsyncIterator[Api]:
             step_metrics=RedisStepMetrics(core.redis),
             plugin_routes=core.registry.of_type(RoutesSpec),
         )
-
-
-def limits_of(settings: Settings) -> Limits:
-    """The limits of use cases, out of the sections that set them."""
-    realtime = settings.realtime
-    return Limits(
-        public_url=settings.public_url,
-        max_upload_bytes=settings.upload.max_size_bytes,
-        upload_expires_in_s=settings.upload.expires_in_s,
-        url_expires_in_s=settings.storage.url_expires_in_s,
-        max_body_bytes=settings.http.max_body_bytes,
-        cors_origins=settings.http.cors_origins,
-        ws_auth_timeout_s=realtime.auth_timeout_s,
-        ws_ticket_expires_in_s=realtime.ticket_expires_in_s,
-        ws_max_queue=realtime.max_queue,
-        ws_max_connections_per_user=realtime.max_connections_per_user,
-        ws_poll_s=realtime.poll_s,
-    )
 
 
 def pipeline_of(
@@ -410,6 +394,13 @@ def plugin_reports(settings: Settings) -> tuple[PluginReport, ...]:
 def plugin_commands(settings: Settings) -> Sequence[tuple[str, Typer]]:
     """(plugin, its commands)."""
     return tuple((plugin, spec.app) for plugin, spec in _lenient_registry(settings).of_type(CommandsSpec))
+
+
+async def check_dependencies(settings: Settings) -> Sequence[DependencyCheck]:
+    """Everything that this instance needs, tried from here."""
+    return await dependency_checks.check_dependencies(
+        settings, _lenient_registry(settings), load_instance_secret(settings)
+    )
 
 
 def _lenient_registry(settings: Settings) -> PluginRegistry:

@@ -60,3 +60,14 @@ async def _run(check: ReadinessCheck) -> CheckResult:
         duration_ms=round((time.perf_counter() - begun) * 1000, 2),
         error=error,
     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DependencyCheck:
+    """One dependency as an operator at the machine sees it: what it is or what is wrong, and what to do."""
+
+    name: str
+    ok: bool
+    detail: str
+    remedy: str
+    seconds: float

@@ -60,7 +60,7 @@ class Valkey:
         program = [get_binary_path(), *arguments]
         self._process = subprocess.Popen(program, stdout=subprocess.DEVNULL)  # noqa: ASYNC220 - returns at once
         async with asyncio.timeout(10):
-            while not await self._answers():  # noqa: ASYNC110 - another process says when
+            while not await self._answers():
                 await asyncio.sleep(0.01)
 
     def kill(self) -> None:
@@ -165,7 +165,7 @@ async def echo(valkey: Valkey, database: Any, **changes: Any) -> AsyncIterator[E
             running = group.create_task(hub.run())
             serving = group.create_task(server.serve())
             async with asyncio.timeout(10):
-                while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+                while not server.started:
                     await asyncio.sleep(0.01)
             try:
                 yield Echo(port, hub, bus, server)

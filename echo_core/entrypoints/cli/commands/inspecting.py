@@ -86,9 +86,10 @@ def openapi(
 
     Example: [bold]echoctl openapi --out openapi.json[/bold]
     """
-    from echo_core import bootstrap
+    from echo_core.entrypoints.http.api import ALL_OPERATIONS
+    from echo_core.entrypoints.http.openapi import openapi_document
 
-    text = json.dumps(bootstrap.openapi_document(), indent=2, ensure_ascii=False)
+    text = json.dumps(openapi_document(ALL_OPERATIONS), indent=2, ensure_ascii=False)
     if out is None:
         write(text)
         return
