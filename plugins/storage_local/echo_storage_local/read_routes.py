@@ -95,6 +95,6 @@ def content_disposition(filename: str) -> str:
 
 
 def _accelerated(prefix: str, key: str, headers: dict[str, str]) -> Response:
-    """Let nginx send the file; it handles Range itself and keeps our other headers."""
+    """Let nginx send the file. It handles Range itself; which headers it keeps is in the README."""
     path = "/".join([prefix.rstrip("/"), "objects", *object_path(key), DATA])
     return Response(headers=headers | {"x-accel-redirect": quote(path)})

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import errno
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,7 +13,7 @@ import pytest
 from echo_storage_local import uploads
 from echo_storage_local.holds import Hold
 from echo_storage_local.receiving import BATCH_BYTES, BodyReceiver, Ending
-from echo_storage_local.uploads import Mark
+from echo_storage_local.uploads import Mark, OpenUpload
 
 from echo_core.plugin_api import (
     BeginUpload,
@@ -177,7 +177,7 @@ async def test_bytes_that_were_never_vouched_for_do_not_count(served, storage, h
     assert await offset(storage, ticket) == MIB
     answer = await http.put(ticket.url, content=DATA[MIB:], headers=content_range(MIB, len(DATA)))
     assert answer.status_code == 200
-    assert await read_all(storage) == DATA
+    assert (served.data_dir / "objects" / "objects" / "v" / "a@" / "data").read_bytes() == DATA
 
 
 @pytest.mark.parametrize("damage", [b"", b"\0" * 128, b"nonsense"])
@@ -246,15 +246,48 @@ async def test_full_disk_in_the_middle_answers_507_and_keeps_what_fitted(storage
     assert await read_all(storage) == DATA
 
 
-async def test_disk_that_lost_pages_is_not_believed_the_second_time(storage, http, monkeypatch) -> None:
-    ticket = await begin(storage)
-    failures = [OSError(errno.EIO, "Input/output error")]
+@pytest.fixture
+async def opened(storage) -> AsyncIterator[OpenUpload]:
+    ticket = await begin(storage, None)
+    opened = await storage.threads.run(storage.uploads.open, ticket.state)
+    yield opened
+    opened.close()
 
-    def sync(fd: int) -> None:
+
+def fail_once(number: int) -> Callable[..., None]:
+    failures = [OSError(number, os.strerror(number))]
+
+    def call(*args: object) -> None:
         if failures:
             raise failures.pop()
 
-    monkeypatch.setattr(uploads, "_sync_data", sync)
+    return call
+
+
+async def test_nothing_is_written_behind_a_piece_that_failed(opened, monkeypatch) -> None:
+    opened.write([b"first"])
+    with monkeypatch.context() as patch:
+        patch.setattr(uploads.os, "pwritev", fail_once(errno.ENOSPC))
+        with pytest.raises(OSError, match="space"):
+            opened.write([b"second"])
+    with pytest.raises(OSError, match="space"):
+        opened.write([b"third"])
+    opened.sync(0)
+    assert (opened.mark.offset_bytes, opened.mark.crc32c) == (5, google_crc32c.value(b"first"))
+
+
+async def test_disk_that_lost_pages_is_not_believed_the_second_time(opened, monkeypatch) -> None:
+    opened.write([b"first"])
+    monkeypatch.setattr(uploads, "_sync_data", fail_once(errno.EIO))
+    for _ in range(2):
+        with pytest.raises(OSError, match="Input/output"):
+            opened.sync(0)
+    assert opened.mark.offset_bytes == 0
+
+
+async def test_disk_that_fails_is_reported_and_nothing_is_promised(storage, http, monkeypatch) -> None:
+    ticket = await begin(storage)
+    monkeypatch.setattr(uploads, "_sync_data", fail_once(errno.EIO))
     answer = await http.put(ticket.url, content=DATA[:MIB], headers=content_range(0, MIB))
     assert (answer.status_code, answer.json()["code"]) == (503, "storage_failed")
     assert await offset(storage, ticket) == 0
