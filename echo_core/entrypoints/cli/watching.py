@@ -75,10 +75,10 @@ class Watcher:
                 self._view.job(self._job, live=self._live)
                 if self._job.finished:
                     return self._job
+                # Not wait_for: in Python 3.11 it can lose a cancellation that meets the end of what it waits for.
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(
-                        self._changed.wait(), self._pace.live_s if self._live else self._pace.polling_s
-                    )
+                    async with asyncio.timeout(self._pace.live_s if self._live else self._pace.polling_s):
+                        await self._changed.wait()
         finally:
             listening.cancel()
             with suppress(asyncio.CancelledError):
@@ -123,7 +123,8 @@ class Watcher:
                 hello["lastEventId"] = self._last_event_id
             await socket.send(json.dumps(hello))
             while True:
-                message = await asyncio.wait_for(socket.recv(), SILENCE_S)
+                async with asyncio.timeout(SILENCE_S):
+                    message = await socket.recv()
                 try:
                     frame = json.loads(message)
                 except ValueError:

@@ -72,12 +72,18 @@ class FakeEcho:
         """How many bytes of a chunk are kept, one number for each PUT; all when empty."""
         self.jobs: deque[dict[str, Any]] = deque([SUCCEEDED])
         """What reading the job tells, one after another; the last stays."""
-        self.frames: list[dict[str, Any]] = []
-        """What every WebSocket sends after ``ready``."""
+        self.frames: list[Any] = []
+        """What every WebSocket sends after ``ready``; a callable is called at its turn."""
         self.hellos: list[dict[str, Any]] = []
         self.closes: deque[int] = deque()
         """Codes with which WebSockets are closed after their frames; they stay open when empty."""
         self.on_put: Any = None
+        self.second_read = asyncio.Event()
+        """The job was read again, so the answer of the first time is known to the client."""
+
+    def finish_job(self) -> None:
+        """From now on the job has succeeded."""
+        self.jobs = deque([SUCCEEDED])
 
     # --- HTTP
 
@@ -176,6 +182,8 @@ class FakeEcho:
         video = next((v for v in self.videos.values() if v.job_id == wanted), None)
         if video is None:
             return problem(404, "not_found", "There is no such job.")
+        if self.log.count(f"GET {request.url.path}") > 1:
+            self.second_read.set()
         return JSONResponse(self._job_of(video, self.jobs.popleft() if len(self.jobs) > 1 else self.jobs[0]))
 
     def _job_of(self, video: FakeVideo, facts: dict[str, Any]) -> dict[str, Any]:
@@ -228,7 +236,11 @@ class FakeEcho:
             return
         await socket.send_json({"type": "ready", "userId": socket.path_params["user"]})
         for frame in self.frames:
-            await socket.send_json(frame)
+            if callable(frame):
+                if asyncio.iscoroutine(waiting := frame()):
+                    await waiting
+            else:
+                await socket.send_json(frame)
         if self.closes:
             await socket.close(self.closes.popleft())
             return
