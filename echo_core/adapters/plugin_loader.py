@@ -123,8 +123,6 @@ def _load(manager: pluggy.PluginManager, candidate: EntryPoint, settings: Plugin
     # Whatever a plugin's module does on import, Echo goes on; sys.exit() is no exception.
     except (Exception, SystemExit) as error:
         reason, cause = f"{type(error).__name__}: {error}", error
-    if manager.has_plugin(candidate.name):
-        manager.unregister(name=candidate.name)
     return report_failure(status, reason, cause)
 
 

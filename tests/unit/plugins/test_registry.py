@@ -357,7 +357,7 @@ class TestSteps:
         install("clash", self.step("inspect"))
         install("hungry", self.step("hungry", consumes=("manna",)))
         install("after_hungry", self.step("dessert", consumes=("media",), produces=("sweets",)))
-        install("fed", self.step("fed", consumes=("sweets",)))
+        install("a_fed", self.step("fed", consumes=("sweets",)))
         loaded = registry(site, tmp_path, kernel=self.KERNEL)
         reasons = {status.name: status.reason for status in loaded.statuses}
         assert "'kernel' and 'clash' both register a step 'inspect'" in reasons["clash"]
