@@ -1,6 +1,6 @@
 """Uploads to and reads from storage_local over loopback HTTP: MB/s, and CPU seconds of the server per GiB.
 
-    python bench/storage_local.py [--size-mib 512] [--rounds 3]
+    python bench/storage_local.py [--size-mib 256] [--rounds 3]
 
 The yardstick of reads is Starlette's FileResponse as it comes, in the same server and the same run; that of uploads is
 the same server throwing the bytes away, and ``cp`` with fsync. Prints a table; writes bench/results/storage_local.json.
@@ -279,7 +279,7 @@ def run(size_mib: int, rounds: int) -> dict[str, dict[str, float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--size-mib", type=int, default=512)
+    parser.add_argument("--size-mib", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     results = run(options.size_mib, options.rounds)
