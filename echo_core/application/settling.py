@@ -43,7 +43,7 @@ class StepMetrics(Protocol):
     """Counts what became of runs."""
 
     async def step_ended(self, *, step: str, resource: Resource, outcome: str, code: str, seconds: float) -> None:
-        """``outcome``: a step state, or ``retried``, ``released``, ``lost``. Never raises."""
+        """``outcome``: a step state, or ``retried``, ``released``, ``lost``, ``gone``. Never raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,30 +122,30 @@ class Settler:
         step = claim.job.step(claim.step_id)
         name, code = "lost", ""
         if not isinstance(outcome, Lost):
-            after = await self._record(claim, outcome)
-            if after is not None:
-                ended = after.step(claim.step_id)
+            try:
+                ended = (await self._record(claim, outcome)).step(claim.step_id)
+            except LeaseLostError:
+                log.warning("step.outcome_refused")
+            except UnknownEntityError:
+                # The video is gone: removed by its owner, or by this very run, when it was the purge.
+                name = "succeeded" if isinstance(outcome, Succeeded) else "gone"
+            else:
                 name, code = _outcome_name(outcome, ended), ended.error.code if ended.error else ""
                 if isinstance(outcome, Succeeded) and run is not None:
                     run.recorded(outcome.rows)
         log.info("step.ended", outcome=name, code=code or None, seconds=round(seconds, 3))
         await self._metrics.step_ended(step=step.name, resource=step.resource, outcome=name, code=code, seconds=seconds)
 
-    async def _record(self, claim: Claim, outcome: Outcome) -> Job | None:
+    async def _record(self, claim: Claim, outcome: Outcome) -> Job:
         delay_s = 0.05
-        for attempt in range(SETTLE_TRIES):
+        for _ in range(SETTLE_TRIES):
             try:
                 return await self._record_once(claim, outcome)
-            except (LeaseLostError, UnknownEntityError) as error:
-                log.warning("step.outcome_refused", reason=error.code)
-                return None
             except UnavailableError as error:
-                if attempt == SETTLE_TRIES - 1:
-                    raise
                 log.warning("step.settle_delayed", error=error.message)
                 await asyncio.sleep(delay_s)
                 delay_s = min(SETTLE_MAX_DELAY_S, delay_s * 2)
-        return None
+        return await self._record_once(claim, outcome)
 
     async def _record_once(self, claim: Claim, outcome: Outcome) -> Job:
         obsolete: list[str] = []

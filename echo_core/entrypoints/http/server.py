@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 import structlog
 import uvicorn
 import uvloop
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
 from uvicorn.protocols.http import httptools_impl
 
 from echo_core.bootstrap import Api, configure_process, open_api
@@ -64,11 +67,15 @@ async def _serve(settings: Settings) -> None:
     log.info("api.stopped")
 
 
+async def _front_page(request: Request) -> Response:
+    return RedirectResponse("/docs", status_code=303)
+
+
 def _config(settings: Settings, api: Api) -> uvicorn.Config:
     app = create_app(
         api.services,
         plugin_routes=[PluginRoutes(plugin=plugin, spec=spec) for plugin, spec in api.plugin_routes],
-        extra_routes=ws_routes(lambda: api.realtime, current_user=current_user),
+        extra_routes=[Route("/", _front_page), *ws_routes(lambda: api.realtime, current_user=current_user)],
         checks=api.checks,
         step_metrics=api.step_metrics,
     )
