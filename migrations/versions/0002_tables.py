@@ -155,7 +155,7 @@ def _create_jobs() -> None:
         sa.UniqueConstraint("video_id", "kind", name=op.f("uq_jobs_video_id_kind")),
         schema="echo",
     )
-    op.create_index("ix_jobs_owner_id", "jobs", ["owner_id"], unique=False, schema="echo")
+    op.create_index("ix_jobs_owner_id_video_id", "jobs", ["owner_id", "video_id"], unique=False, schema="echo")
     op.create_index(
         "ix_jobs_unfinished",
         "jobs",
@@ -213,6 +213,7 @@ def _create_steps() -> None:
             name=op.f("fk_steps_job_id_owner_id_jobs"),
             ondelete="CASCADE",
         ),
+        sa.CheckConstraint("state <> 'queued' or run_at is not null", name=op.f("ck_steps_queued_has_run_at")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_steps")),
         sa.UniqueConstraint("job_id", "name", name=op.f("uq_steps_job_id_name")),
         schema="echo",
@@ -225,7 +226,15 @@ def _create_steps() -> None:
         schema="echo",
         postgresql_where=sa.text("state = 'running'"),
     )
-    op.create_index("ix_steps_owner_id", "steps", ["owner_id"], unique=False, schema="echo")
+    op.create_index("ix_steps_owner_id_job_id", "steps", ["owner_id", "job_id"], unique=False, schema="echo")
+    op.create_index(
+        "ix_steps_claimed",
+        "steps",
+        ["resource", "owner_id", "run_at", "id"],
+        unique=False,
+        schema="echo",
+        postgresql_where=sa.text("state = 'queued'"),
+    )
     op.create_index(
         "ix_steps_queued",
         "steps",
@@ -284,7 +293,9 @@ def _create_artefacts() -> None:
         sa.UniqueConstraint("video_id", "kind", "name", name=op.f("uq_artefacts_video_id_kind_name")),
         schema="echo",
     )
-    op.create_index("ix_artefacts_owner_id", "artefacts", ["owner_id"], unique=False, schema="echo")
+    op.create_index(
+        "ix_artefacts_owner_id_video_id", "artefacts", ["owner_id", "video_id"], unique=False, schema="echo"
+    )
 
 
 def _create_event_counters() -> None:

@@ -6,13 +6,27 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import delete, exists, or_, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Text,
+    Uuid,
+    bindparam,
+    delete,
+    exists,
+    literal_column,
+    or_,
+    select,
+    tuple_,
+)
 from sqlalchemy.dialects.postgresql import insert
 
+from echo_core.adapters.postgres.queries import Query
 from echo_core.adapters.postgres.tables import ArtefactRow, VideoRow
 from echo_core.adapters.postgres.transaction import Transaction
+from echo_core.adapters.postgres.values import storable_text
 from echo_core.domain.artefacts import RENDITION_KIND, Artefact
-from echo_core.domain.ids import ArtefactId, UserId, VideoId
+from echo_core.domain.ids import VideoId
 from echo_core.plugin_api.transcoder import Segment
 
 MAX_ARTEFACTS = 1000
@@ -20,6 +34,39 @@ MAX_ARTEFACTS = 1000
 
 _table = ArtefactRow.__table__
 _BARE = tuple(column for column in _table.columns if column.name != "segments")
+
+
+_of_video = ArtefactRow.video_id == bindparam("video_id", type_=Uuid)
+
+
+def _list(*columns: ColumnElement[Any]) -> Query:
+    statement = select(*columns).where(_of_video).order_by(ArtefactRow.kind, ArtefactRow.name)
+    return Query(statement.limit(bindparam("limit", type_=Integer)))
+
+
+_LIST = _list(*_BARE)
+_LIST_WITH_SEGMENTS = _list(*_table.columns)
+_FIND = Query(
+    select(_table).where(
+        _of_video,
+        ArtefactRow.kind == bindparam("kind", type_=Text),
+        ArtefactRow.name == bindparam("name", type_=Text),
+    )
+)
+_HAS_RENDITION = Query(
+    select(
+        exists()
+        .where(
+            _of_video,
+            ArtefactRow.kind == literal_column(f"'{RENDITION_KIND}'"),
+            or_(
+                ArtefactRow.facts.op("->>")(literal_column("'type'")) == literal_column("'video'"),
+                exists().where(VideoRow.id == ArtefactRow.video_id, VideoRow.width.is_(None)),
+            ),
+        )
+        .label("watchable")
+    )
+)
 
 
 class PostgresArtefactRepository:
@@ -30,21 +77,12 @@ class PostgresArtefactRepository:
 
     async def list_for_video(self, video_id: VideoId, *, segments: bool = False) -> Sequence[Artefact]:
         """All, ordered by kind and name; segment tables only on request."""
-        columns = tuple(_table.columns) if segments else _BARE
-        statement = (
-            select(*columns)
-            .where(ArtefactRow.video_id == video_id)
-            .order_by(ArtefactRow.kind, ArtefactRow.name)
-            .limit(MAX_ARTEFACTS)
-        )
-        return [_artefact(row) for row in await self._tx.execute(statement)]
+        query = _LIST_WITH_SEGMENTS if segments else _LIST
+        return [_artefact(row) for row in await self._tx.fetch(query, video_id=video_id, limit=MAX_ARTEFACTS)]
 
     async def find(self, video_id: VideoId, kind: str, name: str) -> Artefact | None:
         """One, with its segments."""
-        statement = select(_table).where(
-            ArtefactRow.video_id == video_id, ArtefactRow.kind == kind, ArtefactRow.name == name
-        )
-        row = (await self._tx.execute(statement)).one_or_none()
+        row = await self._tx.find(_FIND, video_id=video_id, kind=kind, name=storable_text(name))
         return _artefact(row) if row is not None else None
 
     async def put(self, artefacts: Sequence[Artefact]) -> Sequence[str]:
@@ -80,15 +118,7 @@ class PostgresArtefactRepository:
 
     async def has_rendition(self, video_id: VideoId) -> bool:
         """Whether a video rendition (or, without any picture, a sound rendition) exists."""
-        no_picture = exists().where(VideoRow.id == ArtefactRow.video_id, VideoRow.width.is_(None))
-        statement = select(
-            exists().where(
-                ArtefactRow.video_id == video_id,
-                ArtefactRow.kind == RENDITION_KIND,
-                or_(ArtefactRow.facts["type"].astext == "video", no_picture),
-            )
-        )
-        return bool((await self._tx.execute(statement)).scalar_one())
+        return bool((await self._tx.find(_HAS_RENDITION, video_id=video_id))["watchable"])
 
 
 def _values(artefact: Artefact) -> dict[str, Any]:
@@ -100,17 +130,9 @@ def _values(artefact: Artefact) -> dict[str, Any]:
 
 
 def _artefact(row: Any) -> Artefact:
-    values = dict(row._mapping)
+    values = dict(row)
     packed = values.pop("segments", "")
-    return Artefact(
-        **{
-            **values,
-            "id": ArtefactId(row.id),
-            "video_id": VideoId(row.video_id),
-            "owner_id": UserId(row.owner_id),
-            "segments": _segments(packed) if packed else (),
-        }
-    )
+    return Artefact(**values, segments=_segments(packed) if packed else ())
 
 
 def _segments(packed: str) -> tuple[Segment, ...]:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import BigInteger, Integer, Uuid, bindparam, delete, func, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from echo_core.adapters.postgres.queries import Query
 from echo_core.adapters.postgres.tables import EventCounterRow, EventRow, IdempotencyKeyRow
 from echo_core.adapters.postgres.transaction import Transaction
 from echo_core.application.ports import NewEvent
@@ -18,6 +19,21 @@ from echo_core.plugin_api.events import Event
 KEY_LIFETIME = timedelta(days=1)
 PRUNE_BATCH = 20_000
 """Rows deleted by one statement, so that none runs into the statement timeout."""
+
+
+_owner_id = bindparam("owner_id", type_=Uuid)
+_LIST_AFTER = Query(
+    select(EventRow.__table__)
+    .where(EventRow.owner_id == _owner_id, EventRow.sequence > bindparam("sequence", type_=BigInteger))
+    .order_by(EventRow.sequence)
+    .limit(bindparam("limit", type_=Integer))
+)
+_BOUNDS = Query(
+    select(
+        select(func.min(EventRow.sequence)).where(EventRow.owner_id == _owner_id).scalar_subquery(),
+        EventCounterRow.newest,
+    ).where(EventCounterRow.owner_id == _owner_id)
+)
 
 
 class PostgresEventRepository:
@@ -56,23 +72,17 @@ class PostgresEventRepository:
 
     async def list_after(self, owner_id: UserId, sequence: int, limit: int) -> Sequence[Event]:
         """Those with a greater number, in order."""
-        statement = (
-            select(EventRow.__table__)
-            .where(EventRow.owner_id == owner_id, EventRow.sequence > sequence)
-            .order_by(EventRow.sequence)
-            .limit(limit)
-        )
-        return [Event(**row._mapping) for row in await self._tx.execute(statement)]
+        rows = await self._tx.fetch(_LIST_AFTER, owner_id=owner_id, sequence=sequence, limit=limit)
+        return [Event(**row) for row in rows]
 
     async def bounds(self, owner_id: UserId) -> tuple[int, int]:
         """(oldest number still held, newest number); ``(1, 0)`` when there was never any. When all were pruned, the
         oldest is the one that will come next."""
-        oldest = select(func.min(EventRow.sequence)).where(EventRow.owner_id == owner_id).scalar_subquery()
-        statement = select(
-            func.coalesce(oldest, EventCounterRow.newest + 1).label("oldest"), EventCounterRow.newest
-        ).where(EventCounterRow.owner_id == owner_id)
-        row = (await self._tx.execute(statement)).one_or_none()
-        return (row.oldest, row.newest) if row is not None else (1, 0)
+        row = await self._tx.find(_BOUNDS, owner_id=owner_id)
+        if row is None:
+            return (1, 0)
+        oldest, newest = row
+        return (oldest if oldest is not None else newest + 1, newest)
 
     async def prune(self, older_than: timedelta) -> int:
         """Forget events of that age, and idempotency keys past their day, at most ``PRUNE_BATCH`` of each (worker

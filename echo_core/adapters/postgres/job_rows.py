@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from functools import cache
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ARRAY, ColumnElement, Integer, Text, Uuid, any_, bindparam, literal_column, select
 
+from echo_core.adapters.postgres.queries import Query
 from echo_core.adapters.postgres.tables import JobRow, StepRow
 from echo_core.adapters.postgres.transaction import Transaction
 from echo_core.adapters.postgres.values import storable_text
@@ -17,27 +20,57 @@ from echo_core.domain.jobs import Job, JobKind, JobState, Step, StepError, StepS
 from echo_core.plugin_api.steps import Resource
 
 
+class Wanted(StrEnum):
+    """Ways to pick jobs."""
+
+    IDS = "ids"
+    STEP_ID = "step_id"
+    VIDEO = "video"
+    UNFINISHED = "unfinished"
+
+
+_CONDITIONS: Mapping[Wanted, ColumnElement[bool]] = {
+    Wanted.IDS: JobRow.id == any_(bindparam("ids", type_=ARRAY(Uuid))),
+    Wanted.STEP_ID: JobRow.id
+    == select(StepRow.job_id).where(StepRow.id == bindparam("step_id", type_=Uuid)).scalar_subquery(),
+    Wanted.VIDEO: (JobRow.video_id == bindparam("video_id", type_=Uuid))
+    & (JobRow.kind == bindparam("kind", type_=Text)),
+    Wanted.UNFINISHED: (JobRow.kind == literal_column(f"'{JobKind.PROCESS.value}'"))
+    & JobRow.state.in_([literal_column(f"'{state.value}'") for state in JobState if not state.finished]),
+}
+MAX_JOBS = 1000
+"""No caller asks for more; a bound for a condition that picks too much by mistake."""
+
+
+@cache
+def _jobs(wanted: Wanted, for_update: bool) -> Query:
+    statement = select(JobRow.__table__).where(_CONDITIONS[wanted]).order_by(JobRow.id.desc())
+    statement = statement.limit(bindparam("limit", type_=Integer))
+    return Query(statement.with_for_update(key_share=True) if for_update else statement)
+
+
+@cache
+def _steps(for_update: bool) -> Query:
+    of_jobs = StepRow.job_id == any_(bindparam("job_ids", type_=ARRAY(Uuid)))
+    statement = select(StepRow.__table__).where(of_jobs).order_by(StepRow.id)
+    return Query(statement.with_for_update(key_share=True) if for_update else statement)
+
+
 async def load_jobs(
-    tx: Transaction, wanted: ColumnElement[bool], *, for_update: bool = False, limit: int | None = None
+    tx: Transaction, wanted: Wanted, *, for_update: bool = False, limit: int = MAX_JOBS, **parameters: object
 ) -> Sequence[Job]:
-    """The jobs that ``wanted`` picks, newest first, with their steps.
+    """The jobs that ``wanted`` picks with its parameters, newest first, with their steps.
 
     ``for_update`` locks the jobs, then their steps in the order of their ids: so heartbeats, which lock in that order
     too, wait for this transaction instead of being overwritten by it. The steps are read after the lock is had.
     """
-    statement = select(JobRow.__table__).where(wanted).order_by(JobRow.id.desc()).limit(limit)
-    if for_update:
-        statement = statement.with_for_update(key_share=True)
-    jobs = (await tx.execute(statement)).all()
+    jobs = await tx.fetch(_jobs(wanted, for_update), limit=limit, **parameters)
     if not jobs:
         return []
-    of_jobs = select(StepRow.__table__).where(StepRow.job_id.in_([job.id for job in jobs])).order_by(StepRow.id)
-    if for_update:
-        of_jobs = of_jobs.with_for_update(key_share=True)
     steps: dict[object, list[Step]] = defaultdict(list)
-    for row in await tx.execute(of_jobs):
-        steps[row.job_id].append(_step(row))
-    return [_job(job, steps[job.id]) for job in jobs]
+    for row in await tx.fetch(_steps(for_update), job_ids=[job["id"] for job in jobs]):
+        steps[row["job_id"]].append(_step(row))
+    return [_job(job, steps[job["id"]]) for job in jobs]
 
 
 def job_values(job: Job) -> dict[str, Any]:
@@ -72,60 +105,53 @@ def step_values(job: Job, step: Step) -> dict[str, Any]:
 
 def _job(row: Any, steps: list[Step]) -> Job:
     return Job(
-        id=JobId(row.id),
-        video_id=VideoId(row.video_id),
-        owner_id=UserId(row.owner_id),
-        kind=JobKind(row.kind),
-        state=JobState(row.state),
-        created_at=row.created_at,
-        correlation_id=row.correlation_id,
-        cancel_requested=row.cancel_requested,
-        finished_at=row.finished_at,
+        id=JobId(row["id"]),
+        video_id=VideoId(row["video_id"]),
+        owner_id=UserId(row["owner_id"]),
+        kind=JobKind(row["kind"]),
+        state=JobState(row["state"]),
+        created_at=row["created_at"],
+        correlation_id=row["correlation_id"],
+        cancel_requested=row["cancel_requested"],
+        finished_at=row["finished_at"],
         steps=tuple(sorted(steps, key=lambda step: step.position)),
     )
 
 
 def _step(row: Any) -> Step:
     return Step(
-        id=StepId(row.id),
-        name=row.name,
-        position=row.position,
-        consumes=tuple(row.consumes),
-        produces=tuple(row.produces),
-        after=tuple(row.after),
-        resource=Resource(row.resource),
-        optional=row.optional,
-        max_attempts=row.max_attempts,
-        first_delay_s=row.first_delay_s,
-        max_delay_s=row.max_delay_s,
-        timeout_s=row.timeout_s,
-        timeout_per_media_s=row.timeout_per_media_s,
-        weight=row.weight,
-        plugin=row.plugin,
-        state=StepState(row.state),
-        attempt=row.attempt,
-        lease_token=row.lease_token,
-        lease_expires_at=row.lease_expires_at,
-        worker=row.worker,
-        run_at=row.run_at,
-        cancel_requested=row.cancel_requested,
-        progress=row.progress,
-        expected_s=row.expected_s,
-        started_at=row.started_at,
-        finished_at=row.finished_at,
-        error=_step_error(row.error),
-        output=row.output,
-        skipped_reason=row.skipped_reason,
-        warnings=tuple(row.warnings),
+        id=StepId(row["id"]),
+        name=row["name"],
+        position=row["position"],
+        consumes=tuple(row["consumes"]),
+        produces=tuple(row["produces"]),
+        after=tuple(row["after"]),
+        resource=Resource(row["resource"]),
+        optional=row["optional"],
+        max_attempts=row["max_attempts"],
+        first_delay_s=row["first_delay_s"],
+        max_delay_s=row["max_delay_s"],
+        timeout_s=row["timeout_s"],
+        timeout_per_media_s=row["timeout_per_media_s"],
+        weight=row["weight"],
+        plugin=row["plugin"],
+        state=StepState(row["state"]),
+        attempt=row["attempt"],
+        lease_token=row["lease_token"],
+        lease_expires_at=row["lease_expires_at"],
+        worker=row["worker"],
+        run_at=row["run_at"],
+        cancel_requested=row["cancel_requested"],
+        progress=row["progress"],
+        expected_s=row["expected_s"],
+        started_at=row["started_at"],
+        finished_at=row["finished_at"],
+        error=_step_error(row["error"]),
+        output=row["output"],
+        skipped_reason=row["skipped_reason"],
+        warnings=tuple(row["warnings"]),
     )
 
 
-def _step_error(stored: dict[str, Any] | None) -> StepError | None:
-    if stored is None:
-        return None
-    return StepError(
-        code=stored["code"],
-        message=stored["message"],
-        remedy=stored.get("remedy", ""),
-        log_tail=tuple(stored.get("log_tail", ())),
-    )
+def _step_error(stored: object) -> StepError | None:
+    return msgspec.convert(stored, StepError) if stored is not None else None

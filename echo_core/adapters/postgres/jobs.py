@@ -13,18 +13,20 @@ from sqlalchemy import BigInteger, Update, Uuid, bindparam, column, func, insert
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from echo_core.adapters.postgres.job_rows import job_values, load_jobs, step_values
+from echo_core.adapters.postgres.job_rows import Wanted, job_values, load_jobs, step_values
 from echo_core.adapters.postgres.leases import LeaseQueries
+from echo_core.adapters.postgres.queries import Query
 from echo_core.adapters.postgres.tables import JobRow, StepRow
 from echo_core.adapters.postgres.transaction import Transaction
 from echo_core.domain.errors import ConflictError, LeaseLostError, UnknownEntityError
 from echo_core.domain.ids import JobId, StepId, UserId, VideoId
-from echo_core.domain.jobs import Job, JobKind, JobState, Step
+from echo_core.domain.jobs import Job, JobKind, Step
 
 _JOB_FIELDS = ("state", "cancel_requested", "finished_at")
 """What a change of a job may change in its own row."""
 _STEP_FIELDS = tuple(field.name for field in fields(Step) if field.name != "id")
 
+_NOW = Query(select(func.clock_timestamp()))
 _POSITION_AS_WORKER = text(
     """
     select count(*) from (
@@ -47,7 +49,7 @@ class PostgresJobRepository(LeaseQueries):
 
     async def now(self) -> datetime:
         """The database's clock: aware, UTC."""
-        now: datetime = (await self._tx.execute(select(func.clock_timestamp()))).scalar_one()
+        now: datetime = (await self._tx.find(_NOW))[0]
         return now
 
     async def add(self, job: Job) -> None:
@@ -60,23 +62,20 @@ class PostgresJobRepository(LeaseQueries):
 
     async def get(self, job_id: JobId, *, for_update: bool = False) -> Job:
         """Raises ``UnknownEntityError``."""
-        return _only(await load_jobs(self._tx, JobRow.id == job_id, for_update=for_update))
+        return _only(await load_jobs(self._tx, Wanted.IDS, for_update=for_update, ids=[job_id]))
 
     async def find_for_video(self, video_id: VideoId, kind: JobKind, *, for_update: bool = False) -> Job | None:
         """The video's job of that kind."""
-        wanted = (JobRow.video_id == video_id) & (JobRow.kind == kind.value)
-        return next(iter(await load_jobs(self._tx, wanted, for_update=for_update)), None)
+        jobs = await load_jobs(self._tx, Wanted.VIDEO, for_update=for_update, video_id=video_id, kind=kind.value)
+        return jobs[0] if jobs else None
 
     async def get_of_step(self, step_id: StepId, *, for_update: bool = False) -> Job:
         """The job that a step belongs to. Raises ``UnknownEntityError``."""
-        job_id = select(StepRow.job_id).where(StepRow.id == step_id).scalar_subquery()
-        return _only(await load_jobs(self._tx, JobRow.id == job_id, for_update=for_update))
+        return _only(await load_jobs(self._tx, Wanted.STEP_ID, for_update=for_update, step_id=step_id))
 
     async def list_unfinished(self, limit: int) -> Sequence[Job]:
         """Processing jobs that go on, newest first."""
-        unfinished = [state.value for state in JobState if not state.finished]
-        wanted = (JobRow.kind == JobKind.PROCESS.value) & JobRow.state.in_(unfinished)
-        return await load_jobs(self._tx, wanted, limit=limit)
+        return await load_jobs(self._tx, Wanted.UNFINISHED, limit=limit)
 
     async def queue_position(self, step_id: StepId) -> int | None:
         """How many queued steps of the same class stand before this one, everybody's counted; None: not queued.

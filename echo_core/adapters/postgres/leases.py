@@ -7,8 +7,7 @@ from datetime import timedelta
 
 from sqlalchemy import ARRAY, BigInteger, Boolean, Double, Integer, Interval, Text, Uuid, bindparam, text
 
-from echo_core.adapters.postgres.job_rows import load_jobs
-from echo_core.adapters.postgres.tables import JobRow
+from echo_core.adapters.postgres.job_rows import Wanted, load_jobs
 from echo_core.adapters.postgres.transaction import Transaction
 from echo_core.application.ports import Heartbeat, LeaseRef
 from echo_core.domain.ids import StepId
@@ -17,33 +16,67 @@ from echo_core.plugin_api.steps import Resource
 
 RECONCILER_LOCK = 0x6563_686F_0001
 """Key of the advisory lock that makes one reconciler of many ("echo", 1)."""
+CANDIDATES_OF_OWNER = 16
+CANDIDATES = 64
+"""Steps that one claim considers; far more than are being claimed, cancelled or settled at one moment."""
 RATES_FROM = 2000
 """The newest successes that ``learned_rates`` looks at."""
 
 # "(select clock_timestamp())" is read once for a statement and can use an index; a bare call does neither.
 
+# Fair among owners without reading the whole queue: "owner" hops through the index from one owner to the next, and of
+# each the first few due steps stand for all. More than one, since others may be claiming the first at this moment.
+# The outer conditions are checked again on the row that was locked.
 _CLAIM = text(
     """
+    with recursive owner as (
+        (
+            select owner_id from echo.steps where state = 'queued' and resource = :resource
+            order by owner_id limit 1
+        )
+        union all
+        select (
+            select next.owner_id from echo.steps next
+            where next.state = 'queued' and next.resource = :resource and next.owner_id > owner.owner_id
+            order by next.owner_id limit 1
+        )
+        from owner where owner.owner_id is not null
+    ), candidate as materialized (
+        select due.id, due.run_at, busy.running
+        from owner
+        cross join lateral (
+            select count(*) as running from echo.steps r
+            where r.state = 'running' and r.resource = :resource and r.owner_id = owner.owner_id
+        ) busy
+        cross join lateral (
+            select s.id, s.run_at from echo.steps s
+            where s.state = 'queued' and s.resource = :resource and s.owner_id = owner.owner_id
+                and s.run_at <= (select clock_timestamp())
+            order by s.run_at, s.id limit :per_owner
+        ) due
+        order by busy.running, due.run_at, due.id
+        limit :candidates
+    )
     select s.id as step_id, s.job_id
-    from echo.steps s
+    from candidate
+    join echo.steps s on s.id = candidate.id
     join echo.jobs j on j.id = s.job_id
-    left join (
-        select owner_id, count(*) as running from echo.steps
-        where state = 'running' and resource = :resource group by owner_id
-    ) busy on busy.owner_id = s.owner_id
-    where s.state = 'queued' and s.resource = :resource
-        and (s.run_at is null or s.run_at <= (select clock_timestamp()))
-    order by coalesce(busy.running, 0), s.run_at nulls first, s.id
+    where s.state = 'queued'
+    order by candidate.running, candidate.run_at, candidate.id
     limit 1
     for no key update of s, j skip locked
     """
-).bindparams(bindparam("resource", type_=Text))
+).bindparams(
+    bindparam("resource", type_=Text),
+    bindparam("per_owner", value=CANDIDATES_OF_OWNER, type_=Integer),
+    bindparam("candidates", value=CANDIDATES, type_=Integer),
+)
 
 _HAS_READY = text(
     """
     select exists (
-        select from echo.steps where state = 'queued' and resource = :resource
-            and (run_at is null or run_at <= (select clock_timestamp()))
+        select from echo.steps
+        where state = 'queued' and resource = :resource and run_at <= (select clock_timestamp())
     )
     """
 ).bindparams(bindparam("resource", type_=Text))
@@ -100,9 +133,9 @@ _RING_AGAIN = text(
     """
     with due as (
         select id from echo.steps
-        where state = 'queued' and (run_at is null or run_at <= (select clock_timestamp()))
+        where state = 'queued' and run_at <= (select clock_timestamp())
             and (rung_at is null or rung_at <= (select clock_timestamp()) - :older_than)
-        order by run_at nulls first
+        order by run_at
         limit :limit
         for no key update skip locked
     )
@@ -147,7 +180,7 @@ class LeaseQueries:
         row = (await self._tx.execute(_CLAIM, {"resource": resource.value})).one_or_none()
         if row is None:
             return None
-        jobs = await load_jobs(self._tx, JobRow.id == row.job_id, for_update=True)
+        jobs = await load_jobs(self._tx, Wanted.IDS, for_update=True, ids=[row.job_id])
         return jobs[0], StepId(row.step_id)
 
     async def has_ready(self, resource: Resource) -> bool:
@@ -182,8 +215,8 @@ class LeaseQueries:
         rows = (await self._tx.execute(_EXPIRED, {"limit": limit})).all()
         if not rows:
             return []
-        wanted = JobRow.id.in_({row.job_id for row in rows})
-        jobs = {job.id: job for job in await load_jobs(self._tx, wanted, for_update=True)}
+        ids = list({row.job_id for row in rows})
+        jobs = {job.id: job for job in await load_jobs(self._tx, Wanted.IDS, for_update=True, ids=ids)}
         return [(jobs[row.job_id], StepId(row.step_id)) for row in rows]
 
     async def list_unrung(self, older_than: timedelta, limit: int) -> Sequence[tuple[StepId, Resource]]:

@@ -11,6 +11,7 @@ from sqlalchemy import CursorResult, Executable
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from echo_core.adapters.postgres.errors import translated
+from echo_core.adapters.postgres.queries import Query
 from echo_core.domain.users import User
 from echo_core.plugin_api.errors import UnavailableError
 
@@ -58,11 +59,16 @@ class Transaction:
         async with translated():
             return await self._connection.execute(statement, parameters)
 
-    async def fetch(self, sql: str, *arguments: object) -> Sequence[Any]:
-        """Run compiled SQL on the driver itself: a third of the processor time for lists."""
+    async def fetch(self, query: Query, **parameters: object) -> Sequence[Any]:
+        """Run a compiled select on the driver itself."""
         async with translated():
-            rows: Sequence[Any] = await self._driver.fetch(sql, *arguments)
+            rows: Sequence[Any] = await self._driver.fetch(query.sql, *query.arguments(parameters))
             return rows
+
+    async def find(self, query: Query, **parameters: object) -> Any:
+        """The first row of a compiled select, or None."""
+        async with translated():
+            return await self._driver.fetchrow(query.sql, *query.arguments(parameters))
 
 
 @asynccontextmanager

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import cache
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import Integer, Uuid, bindparam, func, insert, literal_column, select, update
 
+from echo_core.adapters.postgres.queries import Query
 from echo_core.adapters.postgres.tables import UploadRow
 from echo_core.adapters.postgres.transaction import Transaction
 from echo_core.domain.errors import UnknownEntityError
-from echo_core.domain.ids import UserId, VideoId
+from echo_core.domain.ids import VideoId
 from echo_core.domain.uploads import Upload, UploadState
 
 UNCHANGEABLE = frozenset({"video_id", "owner_id", "created_at"})
@@ -29,10 +31,7 @@ class PostgresUploadRepository:
 
     async def get(self, video_id: VideoId, *, for_update: bool = False) -> Upload:
         """Raises ``UnknownEntityError``."""
-        statement = select(UploadRow.__table__).where(UploadRow.video_id == video_id)
-        if for_update:
-            statement = statement.with_for_update(key_share=True)
-        row = (await self._tx.execute(statement)).one_or_none()
+        row = await self._tx.find(_get(for_update), video_id=video_id)
         if row is None:
             raise _unknown_upload()
         return _upload(row)
@@ -46,15 +45,25 @@ class PostgresUploadRepository:
 
     async def list_expired(self, limit: int) -> Sequence[Upload]:
         """Open uploads past their expiry by the database's clock, oldest first (worker only)."""
-        # One clock reading for the whole statement, as a subquery: a bare clock_timestamp() could not use the index.
-        now = select(func.clock_timestamp()).scalar_subquery()
-        statement = (
-            select(UploadRow.__table__)
-            .where(UploadRow.state == UploadState.OPEN.value, UploadRow.expires_at < now)
-            .order_by(UploadRow.expires_at)
-            .limit(limit)
-        )
-        return [_upload(row) for row in await self._tx.execute(statement)]
+        return [_upload(row) for row in await self._tx.fetch(_EXPIRED, limit=limit)]
+
+
+@cache
+def _get(for_update: bool) -> Query:
+    statement = select(UploadRow.__table__).where(UploadRow.video_id == bindparam("video_id", type_=Uuid))
+    return Query(statement.with_for_update(key_share=True) if for_update else statement)
+
+
+_EXPIRED = Query(
+    select(UploadRow.__table__)
+    .where(
+        UploadRow.state == literal_column(f"'{UploadState.OPEN.value}'"),
+        # Read once, as a subquery: a bare clock_timestamp() could not use the index.
+        UploadRow.expires_at < select(func.clock_timestamp()).scalar_subquery(),
+    )
+    .order_by(UploadRow.expires_at)
+    .limit(bindparam("limit", type_=Integer))
+)
 
 
 def _unknown_upload() -> UnknownEntityError:
@@ -62,12 +71,4 @@ def _unknown_upload() -> UnknownEntityError:
 
 
 def _upload(row: Any) -> Upload:
-    values = dict(row._mapping)
-    return Upload(
-        **{
-            **values,
-            "video_id": VideoId(row.video_id),
-            "owner_id": UserId(row.owner_id),
-            "state": UploadState(row.state),
-        }
-    )
+    return Upload(**{**row, "state": UploadState(row["state"])})

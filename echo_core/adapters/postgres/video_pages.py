@@ -1,4 +1,4 @@
-"""Lists of videos: the hot query, compiled once and run on the driver itself."""
+"""Lists of videos: the hot query."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from sqlalchemy import (
     Uuid,
     bindparam,
     case,
+    cast,
     false,
     func,
     literal_column,
@@ -20,15 +21,14 @@ from sqlalchemy import (
     select,
     true,
 )
-from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
 from sqlalchemy.sql import Select
 
+from echo_core.adapters.postgres.queries import Query
 from echo_core.adapters.postgres.tables import ArtefactRow, JobRow, StepRow, VideoRow
 from echo_core.adapters.postgres.transaction import Transaction
 from echo_core.adapters.postgres.values import storable_text
 from echo_core.application.ports import VideoQuery
 from echo_core.domain.artefacts import POSTER_KIND, RENDITION_KIND
-from echo_core.domain.ids import UserId, VideoId
 from echo_core.domain.jobs import JobKind, JobState, StepState
 from echo_core.domain.videos import VideoPage, VideoStatus, VideoSummary, Visibility
 
@@ -36,6 +36,7 @@ _FINISHED_STEPS = tuple(state.value for state in StepState if state.finished)
 _UNFINISHED_JOBS = tuple(state.value for state in JobState if not state.finished)
 
 _ZERO: ColumnElement[float] = literal_column("0", Double)
+_ONE: ColumnElement[int] = literal_column("1", Integer)
 _HUNDRED: ColumnElement[float] = literal_column("100", Double)
 
 _STATUSES = {status.value: status for status in VideoStatus}
@@ -51,8 +52,7 @@ async def list_page(tx: Transaction, query: VideoQuery) -> VideoPage:
         arguments["status"] = query.status.value
     if query.text:
         arguments["pattern"] = _pattern(storable_text(query.text))
-    sql, names = _compiled("before" in arguments, "status" in arguments, "pattern" in arguments)
-    rows = await tx.fetch(sql, *(arguments[name] for name in names))
+    rows = await tx.fetch(_query("before" in arguments, "status" in arguments, "pattern" in arguments), **arguments)
     videos = tuple(map(_summary, rows[: query.limit]))
     more = len(rows) > query.limit
     return VideoPage(videos=videos, next_before=videos[-1].id if more and videos else None)
@@ -65,13 +65,8 @@ def _pattern(text: str) -> str:
 
 
 @cache
-def _compiled(before: bool, status: bool, text: bool) -> tuple[str, tuple[str, ...]]:
-    """The SQL for asyncpg and the names of its arguments, in order."""
-    dialect = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call]
-    compiled = _statement(before, status, text).compile(dialect=dialect)
-    names = tuple(compiled.positiontup or ())
-    assert set(names) <= {"limit", "before", "status", "pattern"}, names  # noqa: S101 - all else is a literal of ours
-    return str(compiled), names
+def _query(before: bool, status: bool, text: bool) -> Query:
+    return Query(_statement(before, status, text))
 
 
 def _literal(value: str) -> ColumnElement[str]:
@@ -113,6 +108,7 @@ def _statement(before: bool, status: bool, text: bool) -> Select[Any]:
     job = (
         select(JobRow.id, JobRow.state)
         .where(JobRow.video_id == video.c.id, JobRow.kind == _literal(JobKind.PROCESS.value))
+        .limit(_ONE)  # there is only one; the limit keeps the planner from joining all jobs of the owner
         .lateral("job")
     )
     expected = func.coalesce(func.nullif(StepRow.expected_s, _ZERO), StepRow.weight)
@@ -131,29 +127,47 @@ def _statement(before: bool, status: bool, text: bool) -> Select[Any]:
     columns = (v.id, v.owner_id, v.status, v.title, v.filename, v.visibility, v.created_at, v.updated_at)
     measured = (v.duration_s, v.width, v.height, v.size_bytes)
     return (
-        select(*columns, *measured, seen.c.has_poster, seen.c.playable, job.c.id, work.c.percent)
+        select(*columns, *measured, seen.c.has_poster, seen.c.playable, cast(job.c.id, Text), work.c.percent)
         .select_from(video.join(seen, true()).outerjoin(job, true()).outerjoin(work, true()))
         .order_by(v.id.desc())
     )
 
 
 def _summary(row: Any) -> VideoSummary:
-    job_id, percent = row[14], row[15]
+    """Called for every row of every list: no call in it that can be saved."""
+    (
+        video_id,
+        owner_id,
+        status,
+        title,
+        filename,
+        visibility,
+        created_at,
+        updated_at,
+        duration_s,
+        width,
+        height,
+        size_bytes,
+        has_poster,
+        playable,
+        job_id,
+        percent,
+    ) = row
     return VideoSummary(
-        id=VideoId(row[0]),
-        owner_id=UserId(row[1]),
-        status=_STATUSES[row[2]],
-        title=row[3],
-        filename=row[4],
-        visibility=_VISIBILITIES[row[5]],
-        created_at=row[6],
-        updated_at=row[7],
-        duration_s=row[8],
-        width=row[9],
-        height=row[10],
-        size_bytes=row[11],
-        has_poster=row[12],
-        playable=row[13],
-        job_id=str(job_id) if job_id is not None else None,
-        percent=min(99.9, round(percent, 1)) if percent is not None else None,
+        id=video_id,
+        owner_id=owner_id,
+        status=_STATUSES[status],
+        title=title,
+        filename=filename,
+        visibility=_VISIBILITIES[visibility],
+        created_at=created_at,
+        updated_at=updated_at,
+        duration_s=duration_s,
+        width=width,
+        height=height,
+        size_bytes=size_bytes,
+        has_poster=has_poster,
+        playable=playable,
+        job_id=job_id,
+        percent=percent if percent is None else min(99.9, round(percent, 1)),
     )

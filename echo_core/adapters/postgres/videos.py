@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import msgspec
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import Uuid, bindparam, delete, func, insert, select, update
 
+from echo_core.adapters.postgres.queries import Query
 from echo_core.adapters.postgres.tables import VideoRow
 from echo_core.adapters.postgres.transaction import Transaction
 from echo_core.adapters.postgres.values import storable_text
@@ -32,12 +34,7 @@ class PostgresVideoRepository:
 
     async def get(self, video_id: VideoId, *, for_update: bool = False, deleted: bool = False) -> Video:
         """Raises ``UnknownEntityError``."""
-        statement = select(VideoRow.__table__).where(VideoRow.id == video_id)
-        if not deleted:
-            statement = statement.where(VideoRow.deleted_at.is_(None))
-        if for_update:
-            statement = statement.with_for_update(key_share=True)
-        row = (await self._tx.execute(statement)).one_or_none()
+        row = await self._tx.find(_get(for_update, deleted), video_id=video_id)
         if row is None:
             raise _unknown_video()
         return _video(row)
@@ -57,6 +54,14 @@ class PostgresVideoRepository:
     async def list_page(self, query: VideoQuery) -> VideoPage:
         """One page, newest first, tombstones left out."""
         return await list_page(self._tx, query)
+
+
+@cache
+def _get(for_update: bool, deleted: bool) -> Query:
+    statement = select(VideoRow.__table__).where(VideoRow.id == bindparam("video_id", type_=Uuid))
+    if not deleted:
+        statement = statement.where(VideoRow.deleted_at.is_(None))
+    return Query(statement.with_for_update(key_share=True) if for_update else statement)
 
 
 def _unknown_video() -> UnknownEntityError:
@@ -90,24 +95,24 @@ def _values(video: Video) -> dict[str, Any]:
 
 def _video(row: Any) -> Video:
     return Video(
-        id=VideoId(row.id),
-        owner_id=UserId(row.owner_id),
-        status=VideoStatus(row.status),
-        title=row.title,
-        filename=row.filename,
-        content_type=row.content_type,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-        description=row.description,
-        tags=tuple(row.tags),
-        language=row.language,
-        visibility=Visibility(row.visibility),
-        chapters=tuple(Chapter(start_s=c["start_s"], title=c["title"]) for c in row.chapters),
-        edited_fields=frozenset(row.edited_fields),
-        version=row.version,
-        size_bytes=row.size_bytes,
-        duration_s=row.duration_s,
-        width=row.width,
-        height=row.height,
-        deleted_at=row.deleted_at,
+        id=VideoId(row["id"]),
+        owner_id=UserId(row["owner_id"]),
+        status=VideoStatus(row["status"]),
+        title=row["title"],
+        filename=row["filename"],
+        content_type=row["content_type"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        description=row["description"],
+        tags=tuple(row["tags"]),
+        language=row["language"],
+        visibility=Visibility(row["visibility"]),
+        chapters=msgspec.convert(row["chapters"], tuple[Chapter, ...]),
+        edited_fields=frozenset(row["edited_fields"]),
+        version=row["version"],
+        size_bytes=row["size_bytes"],
+        duration_s=row["duration_s"],
+        width=row["width"],
+        height=row["height"],
+        deleted_at=row["deleted_at"],
     )

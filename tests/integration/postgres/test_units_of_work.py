@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from echo_core.adapters.postgres.engine import driver_url, open_engine
+from echo_core.adapters.postgres.queries import Query
 from echo_core.adapters.postgres.transaction import BEGIN_AS_SERVICE, transaction
 from echo_core.adapters.postgres.units_of_work import PostgresWorkerUnitsOfWork
 from echo_core.application.ports import NewEvent
@@ -109,7 +110,7 @@ async def test_a_connection_lost_inside_a_transaction_is_unavailable_and_the_poo
             if doomed == "execute":
                 await tx.execute(sa.text("select 1"))
             elif doomed == "fetch":
-                await tx.fetch("select 1")
+                await tx.fetch(Query(sa.select(sa.literal_column("1"))))
     assert caught.value.code == "database_unavailable"
     async with transaction(worker_engine, BEGIN_AS_SERVICE) as tx:
         assert (await tx.execute(sa.text("select current_user"))).scalar_one() == "service_role"
