@@ -82,7 +82,9 @@ async def up(settings: Settings, *, argv: Sequence[str], say: Callable[[str], No
 
     Raises ``EchoError`` (``already_running`` and others) when it cannot start.
     """
-    configure_process(settings, "up")
+    # What the supervisor does it says itself; its log has only what goes wrong.
+    quiet = "debug" if settings.log.level == "debug" else "warning"
+    configure_logging(settings.log.model_copy(update={"level": quiet}), process="up")
     secret = load_instance_secret(settings)
 
     def show(line: str) -> None:
