@@ -56,12 +56,15 @@ def say_problem(error: CliError) -> None:
     """The failure on standard error: message, remedy, code."""
     from rich.text import Text
 
-    out = console()
-    out.print(Text.assemble(("Error: ", "bold red"), "\n".join(plain(line) for line in error.message.split("\n"))))
-    if error.remedy:
-        out.print(Text.assemble(("  What to do: ", "bold"), plain(error.remedy)))
     request = f", request {plain(error.request_id)}" if error.request_id else ""
-    out.print(Text(f"  ({plain(error.code)}{request})", style="dim"))
+    lines = [Text.assemble(("Error: ", "bold red"), "\n".join(plain(line) for line in error.message.split("\n")))]
+    if error.remedy:
+        lines.append(Text.assemble(("  What to do: ", "bold"), plain(error.remedy)))
+    lines.append(Text(f"  ({plain(error.code)}{request})", style="dim"))
+    out = console()
+    for line in lines:
+        # Never wrapped: people copy commands and ids out of these.
+        out.print(line, soft_wrap=True)
 
 
 def remember_json(context: typer.Context, value: bool) -> bool:

@@ -31,8 +31,7 @@ CLIP: Final = Path(__file__).with_name("doctor.mp4")
 HOPS: Final = ("token", "api", "websocket", "upload-url", "preflight", "upload", "processing", "playlist", "segment")
 NEEDED_HEADERS: Final = ("content-range", "content-type")
 WS_ANSWER_S: Final = 10.0
-_BYTE_RANGE = re.compile(r'(?:#EXT-X-BYTERANGE:|BYTERANGE=")(\d+)@(\d+)')
-_MAP_URI = re.compile(r'#EXT-X-MAP:.*?URI="([^"]+)"')
+_BYTE_RANGE = re.compile(r"^#EXT-X-BYTERANGE:(\d+)@(\d+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -322,13 +321,7 @@ def first_address(playlist: str, base: str) -> str:
 
 
 def first_part(playlist: str, base: str) -> Part:
-    """The first bytes that a player would fetch: the initialisation section if there is one, else the first segment
-    (RFC 8216, 4.3.2.2 and 4.3.2.5)."""
+    """The first segment, by its byte range where it has one (RFC 8216, 4.3.2.2)."""
     url = first_address(playlist, base)
-    for line in playlist.splitlines():
-        if line.startswith(("#EXT-X-MAP:", "#EXT-X-BYTERANGE:")):
-            mapped = _MAP_URI.search(line)
-            span = _BYTE_RANGE.search(line)
-            where = urljoin(base, mapped[1]) if mapped else url
-            return Part(where, int(span[2]), int(span[1])) if span else Part(where)
-    return Part(url)
+    span = _BYTE_RANGE.search(playlist)
+    return Part(url, int(span[2]), int(span[1])) if span else Part(url)

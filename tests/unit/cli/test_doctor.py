@@ -64,11 +64,11 @@ def test_preflight_says_what_is_missing(change: dict[str, str], words: list[str]
     assert all(word in found for word, found in zip(words, missing, strict=True))
 
 
-def test_first_part_is_the_initialisation_section() -> None:
+def test_first_part_is_the_byte_range_of_the_first_segment() -> None:
     playlist = (
         '#EXTM3U\n#EXT-X-MAP:URI="v.mp4?sig=1",BYTERANGE="800@0"\n#EXTINF:4,\n#EXT-X-BYTERANGE:5000@800\nv.mp4?sig=1\n'
     )
-    assert first_part(playlist, "https://e/x/media.m3u8") == Part("https://e/x/v.mp4?sig=1", 0, 800)
+    assert first_part(playlist, "https://e/x/media.m3u8") == Part("https://e/x/v.mp4?sig=1", 800, 5000)
 
 
 def test_first_part_without_ranges_is_the_first_segment() -> None:
