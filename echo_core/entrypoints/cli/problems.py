@@ -51,8 +51,11 @@ def explained(error: BaseException) -> CliError | None:
 
     if isinstance(error, EchoError):
         return CliError(error.message, code=error.code, remedy=error.remedy, exit_code=_exit_code(error.code))
-    if isinstance(error, PermissionError | FileNotFoundError | IsADirectoryError) and error.filename is not None:
-        return CliError(f"{error.filename}: {error.strerror}.", code="file_error")
+    if isinstance(error, ConnectionError):
+        return CliError(f"The connection failed: {error}.", code="cannot_connect", exit_code=ExitCode.UNREACHABLE)
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return CliError(f"{where}{error.strerror}.", code="file_error")
     return None
 
 

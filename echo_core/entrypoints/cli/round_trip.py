@@ -109,10 +109,7 @@ class RoundTrip:
         return f"for user {subject_of(await self._api.tokens.current())}"
 
     async def _reach(self) -> str:
-        try:
-            ready = await self._http.get(f"{self._api.url}/readyz")
-        except httpx2.TransportError as error:
-            raise cannot_connect(self._api.url, error) from error
+        ready = await self._fetch("GET", f"{self._api.url}/readyz", {})
         if not ready.is_success:
             raise problem_of(ready)
         await self._api.send("GET", "/videos", params={"limit": "1"})
@@ -162,9 +159,10 @@ class RoundTrip:
         for origin in self._origins:
             if origin_of(self._upload_url) == origin:
                 continue
-            answer = await self._http.options(
+            answer = await self._fetch(
+                "OPTIONS",
                 self._upload_url,
-                headers={
+                {
                     "Origin": origin,
                     "Access-Control-Request-Method": "PUT",
                     "Access-Control-Request-Headers": ",".join(NEEDED_HEADERS),
@@ -246,7 +244,7 @@ class RoundTrip:
         return origin_of(master_url)
 
     async def _text(self, url: str) -> str:
-        answer = await self._get(url, {})
+        answer = await self._fetch("GET", url, {})
         if not answer.is_success:
             raise problem_of(answer)
         return str(answer.text)
@@ -254,7 +252,7 @@ class RoundTrip:
     async def _segment(self) -> str:
         part = self._part
         end = part.start + (part.length or 1024) - 1
-        answer = await self._get(part.url, {"Range": f"bytes={part.start}-{end}"})
+        answer = await self._fetch("GET", part.url, {"Range": f"bytes={part.start}-{end}"})
         if not answer.is_success:
             raise problem_of(answer)
         if answer.status_code != 206 or (part.length is not None and len(answer.content) != part.length):
@@ -266,9 +264,9 @@ class RoundTrip:
             )
         return f"{len(answer.content)} bytes of {origin_of(part.url)}"
 
-    async def _get(self, url: str, headers: dict[str, str]) -> httpx2.Response:
+    async def _fetch(self, method: str, url: str, headers: dict[str, str]) -> httpx2.Response:
         try:
-            return await self._http.get(url, headers=headers, follow_redirects=True)
+            return await self._http.request(method, url, headers=headers, follow_redirects=method == "GET")
         except httpx2.TransportError as error:
             raise cannot_connect(url, error) from error
 
