@@ -1,4 +1,4 @@
-"""Removing what nobody wants any more: deleted videos, uploads that were never completed, old events."""
+"""Removing what nobody wants any more: deleted videos, and uploads that were never completed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from echo_core.application.ports import WorkerUnitsOfWork
 from echo_core.application.processing import opened
+from echo_core.domain.errors import UnknownEntityError
 from echo_core.domain.ids import VideoId
 from echo_core.domain.jobs import JobKind
 from echo_core.domain.uploads import UploadState, video_prefix
@@ -13,6 +14,9 @@ from echo_core.plugin_api.errors import UnavailableError
 from echo_core.plugin_api.specs import StepSpec
 from echo_core.plugin_api.steps import RetryPolicy, StepContext, StepResult
 from echo_core.plugin_api.storage import ListObjects, UploadRef
+
+MAX_ATTEMPTS = 1_000_000
+"""Ten minutes apart: as good as for ever."""
 
 
 @dataclass(frozen=True)
@@ -22,11 +26,23 @@ class PurgeStep:
     units_of_work: WorkerUnitsOfWork | None
 
     async def run(self, context: StepContext) -> StepResult:
-        """Waits, by failing retryably, until nothing works on the video any more."""
+        """Waits, by failing retryably, until nothing works on the video any more.
+
+        Every failure is one to try again: nobody sees this job, and nobody else would ever remove the objects.
+        """
         if self.units_of_work is None:
             raise RuntimeError("a purge step was planned without units of work and cannot run")
+        try:
+            return await self._purge(context, self.units_of_work)
+        except (UnknownEntityError, UnavailableError):
+            raise
+        except Exception as error:
+            context.log.exception("purge.failed")
+            raise UnavailableError("The video's objects could not be removed.", code="purge_failed") from error
+
+    async def _purge(self, context: StepContext, units_of_work: WorkerUnitsOfWork) -> StepResult:
         video_id = VideoId(context.video.id)
-        async with self.units_of_work.for_worker() as uow:
+        async with units_of_work.for_worker() as uow:
             job = await uow.jobs.find_for_video(video_id, JobKind.PROCESS)
             upload = await uow.uploads.get(video_id)
         if job is not None and not job.state.finished:
@@ -38,7 +54,7 @@ class PurgeStep:
             for stored in page.objects:
                 await context.storage.delete(stored.key)
             removed += len(page.objects)
-        async with self.units_of_work.for_worker() as uow:
+        async with units_of_work.for_worker() as uow:
             await uow.videos.remove(video_id)
         return StepResult(output={"removed": removed})
 
@@ -49,7 +65,7 @@ def purge_steps(units_of_work: WorkerUnitsOfWork | None = None) -> tuple[StepSpe
         StepSpec(
             name="purge",
             open=opened(PurgeStep(units_of_work)),
-            retry=RetryPolicy(max_attempts=1000, first_delay_s=0.5, max_delay_s=600.0),
+            retry=RetryPolicy(max_attempts=MAX_ATTEMPTS, first_delay_s=0.5, max_delay_s=600.0),
             timeout_s=3600.0,
             optional=False,
         ),

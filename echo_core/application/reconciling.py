@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 import structlog
 
@@ -14,18 +15,18 @@ from echo_core.application.job_changes import store_change
 from echo_core.application.pipeline import Pipeline
 from echo_core.application.ports import Doorbell, WorkerUnitsOfWork
 from echo_core.application.videos import bury_video
+from echo_core.domain.errors import IllegalChangeError, UnknownEntityError
 from echo_core.domain.ids import StepId
-from echo_core.domain.uploads import UploadState
+from echo_core.domain.uploads import Upload, UploadState
 from echo_core.plugin_api.errors import EchoError, UnavailableError
-from echo_core.plugin_api.steps import Resource
 
 log = structlog.get_logger("echo.reconciler")
 
 BATCH = 100
 """Rows of one kind that one round looks at; the next round takes the rest."""
-TAKE_BACK_DELAY_S = 1.0
-"""Wait before a step whose worker died is run again: long enough for a poison file not to spin."""
 PRUNE_EVERY_S = 3600.0
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,7 +39,7 @@ class ReconcilerTiming:
 
 
 class Reconciler:
-    """One in every worker; a transaction-scoped advisory lock lets one at a time do the shared part."""
+    """One in every worker. What two of them find at the same moment, the rows' locks let one of them change."""
 
     def __init__(
         self,
@@ -57,56 +58,68 @@ class Reconciler:
         self._prune_in_s = 0.0
 
     async def run(self) -> None:
-        """Run for ever; an absent database or Redis is logged and tried again at the next round."""
+        """Run for ever; what fails is logged, keeps nothing else from being done, and is tried again next round."""
+        parts = (self._take_back, self._engine.claim_all, self._ring_again, self._expire_uploads, self._prune)
         while True:
-            try:
-                await self.round()
-                await self._engine.claim_all()
-            except EchoError as error:
-                log.warning("reconciler.round_failed", error=error.message)
-            except Exception:
-                log.exception("reconciler.round_failed")
+            for part in parts:
+                try:
+                    await part()
+                except EchoError as error:
+                    log.warning("reconciler.part_failed", part=part.__name__, error=error.message)
+                except Exception:
+                    log.exception("reconciler.part_failed", part=part.__name__)
             await asyncio.sleep(self._timing.every_s)
 
-    async def round(self) -> None:
-        """One round: expired leases, unrung steps, expired uploads, and once an hour old events."""
-        rings: Sequence[tuple[StepId, Resource]] = ()
+    async def _take_back(self) -> None:
+        async with self._units_of_work.for_worker() as uow:
+            expired = [step_id for _, step_id in await uow.jobs.list_expired(BATCH)]
+        await _each(self._take_back_step, expired)
+
+    async def _take_back_step(self, step_id: StepId) -> None:
+        # One transaction for each: with two jobs in one, a video would be locked after an event counter.
+        async with self._units_of_work.for_worker() as uow:
+            job = await uow.jobs.get_of_step(step_id, for_update=True)
+            changed = job.lease_expired(step_id, now=await uow.jobs.now())
+            log.warning("lease.expired", job_id=str(job.id), step=job.step(step_id).name)
+            await store_change(uow, job, changed)
+
+    async def _ring_again(self) -> None:
         async with self._units_of_work.for_worker() as uow:
             if not await uow.jobs.try_lock_reconciler():
                 return
             rings = await uow.jobs.list_unrung(timedelta(seconds=self._timing.ring_again_s), BATCH)
-        await self._take_back()
-        await self._expire_uploads()
-        await self._prune()
         if rings:
-            try:
-                await self._doorbell.ring(rings)
-            except UnavailableError as error:
-                log.warning("doorbell.silent", error=error.message)
-
-    async def _take_back(self) -> None:
-        async with self._units_of_work.for_worker() as uow:
-            for job, step_id in await uow.jobs.list_expired(BATCH):
-                now = await uow.jobs.now()
-                # Two steps of one job may have expired together: the second sees what the first changed.
-                job = await uow.jobs.get(job.id, for_update=True)
-                log.warning("lease.expired", job_id=str(job.id), step=job.step(step_id).name)
-                await store_change(uow, job, job.lease_expired(step_id, now=now, retry_in_s=TAKE_BACK_DELAY_S))
+            await self._doorbell.ring(rings)
 
     async def _expire_uploads(self) -> None:
         async with self._units_of_work.for_worker() as uow:
             expired = await uow.uploads.list_expired(BATCH)
-        for upload in expired:
-            async with self._units_of_work.for_worker() as uow:
-                current = await uow.uploads.get(upload.video_id, for_update=True)
-                if current.state is UploadState.OPEN and current.expires_at == upload.expires_at:
-                    log.info("upload.expired", video_id=str(upload.video_id))
-                    await uow.uploads.save(replace(current, state=UploadState.EXPIRED))
-                    await bury_video(uow, self._pipeline, upload.video_id)
+        await _each(self._expire_upload, expired)
+
+    async def _expire_upload(self, upload: Upload) -> None:
+        async with self._units_of_work.for_worker() as uow:
+            current = await uow.uploads.get(upload.video_id, for_update=True)
+            if current.state is UploadState.OPEN and current.expires_at == upload.expires_at:
+                log.info("upload.expired", video_id=str(upload.video_id))
+                await bury_video(uow, self._pipeline, upload.video_id)
 
     async def _prune(self) -> None:
         self._prune_in_s -= self._timing.every_s
         if self._prune_in_s <= 0:
-            self._prune_in_s = PRUNE_EVERY_S
             async with self._units_of_work.for_worker() as uow:
-                await uow.events.prune(self._timing.event_retention)
+                pruned = await uow.events.prune(self._timing.event_retention)
+            # A batch has a bound: there may be more.
+            self._prune_in_s = 0.0 if pruned else PRUNE_EVERY_S
+
+
+async def _each(change: Callable[[T], Awaitable[None]], found: Sequence[T]) -> None:
+    """Change what was found, one by one. Raises ``UnavailableError``: the rest would fare no better."""
+    for one in found:
+        try:
+            await change(one)
+        except (IllegalChangeError, UnknownEntityError):
+            continue  # somebody else was faster
+        except UnavailableError:
+            raise
+        except Exception:
+            log.exception("reconciler.change_failed", change=change.__name__)

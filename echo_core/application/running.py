@@ -11,12 +11,12 @@ from pathlib import Path
 from echo_core.application.job_changes import store_change
 from echo_core.application.ports import Claim, WorkerUnitsOfWork
 from echo_core.domain.artefacts import Artefact
-from echo_core.domain.errors import LeaseLostError
+from echo_core.domain.errors import UnknownEntityError
 from echo_core.domain.ids import VideoId, new_artefact_id
 from echo_core.domain.jobs import Step
 from echo_core.domain.uploads import Upload, artefact_key
 from echo_core.domain.videos import Video
-from echo_core.plugin_api.errors import InsufficientStorageError
+from echo_core.plugin_api.errors import EchoError, InsufficientStorageError
 from echo_core.plugin_api.json import JsonObject
 from echo_core.plugin_api.steps import ArtefactFile, StepVideo
 from echo_core.plugin_api.storage import FetchFile, ObjectInfo, PutFile, StorageBackend
@@ -114,8 +114,11 @@ class StepRun:
         await asyncio.to_thread(self._scratch.mkdir, parents=True, mode=0o700)
 
     async def close(self) -> None:
-        """Remove the scratch directory."""
-        await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
+        """Remove what this run leaves and nobody names: its scratch directory and objects."""
+        try:
+            await self._discard_unrecorded()
+        finally:
+            await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
 
     async def fetch_source(self) -> Path:
         """The verified source as a local read-only file in a directory of its own."""
@@ -146,8 +149,7 @@ class StepRun:
         replaced: list[str] = []
         async with self._units_of_work.for_worker() as uow:
             job = await uow.jobs.get_of_step(self._step.id, for_update=True)
-            if job.step(self._step.id).lease_token != self._claim.lease_token:
-                raise LeaseLostError(f"Step {self._step.name} belongs to another run now.")
+            job.held(self._step.id, self._claim.lease_token)
             replaced.extend(await uow.artefacts.put(rows))
             await store_change(uow, job, job)  # a first rendition makes the video playable
         self.recorded(rows)
@@ -162,10 +164,22 @@ class StepRun:
         keys = {row.storage_key for row in rows}
         self.unrecorded = [key for key in self.unrecorded if key not in keys]
 
-    async def discard_unrecorded(self) -> None:
-        """Remove what this run stored and nobody names. Safe at any time: the keys are this run's own."""
+    async def _discard_unrecorded(self) -> None:
         keys, self.unrecorded = self.unrecorded, []
-        await delete_objects(self._storage, keys)
+        if not keys:
+            return
+        try:
+            async with self._units_of_work.for_worker() as uow:
+                # A commit whose answer was lost may have recorded them after all; the job's lock waits for its end.
+                job = await uow.jobs.get_of_step(self._step.id, for_update=True)
+                named = {row.storage_key for row in await uow.artefacts.list_for_video(job.video_id)}
+        except UnknownEntityError:
+            named = set()
+        except EchoError:
+            # Rather an object that nobody names than a name without its object; a later run or the purge sweeps.
+            step_log.warning("object.kept", extra={"keys": keys}, exc_info=True)
+            return
+        await delete_objects(self._storage, [key for key in keys if key not in named])
 
     async def _store(self, artefact: ArtefactFile) -> Artefact:
         token = self._claim.lease_token

@@ -14,6 +14,7 @@ from echo_core.domain.artefacts import Artefact
 from echo_core.domain.errors import ConflictError, InvalidInputError
 from echo_core.domain.ids import VideoId
 from echo_core.domain.jobs import JobKind
+from echo_core.domain.uploads import UploadState
 from echo_core.domain.users import User
 from echo_core.domain.videos import Chapter, Video, VideoPage, Visibility
 
@@ -122,13 +123,15 @@ async def delete_video(services: ApiServices, user: User, video_id: VideoId, *, 
 
 
 async def bury_video(uow: UnitOfWork, pipeline: Pipeline, video_id: VideoId, *, correlation_id: str = "") -> None:
-    """Mark a video as deleted, cancel its job and start the purge. Raises ``UnknownEntityError``."""
+    """Mark a video as deleted, end its upload and its job, and start the purge. Raises ``UnknownEntityError``."""
     # The order in which completing an upload and the engine lock: upload, job, video.
-    await uow.uploads.get(video_id, for_update=True)
+    upload = await uow.uploads.get(video_id, for_update=True)
     job = await uow.jobs.find_for_video(video_id, JobKind.PROCESS, for_update=True)
     video = await uow.videos.get(video_id, for_update=True)
     now = await uow.jobs.now()
     await uow.videos.save(replace(video, deleted_at=now))
+    if upload.state is UploadState.OPEN:
+        await uow.uploads.save(replace(upload, state=UploadState.EXPIRED))
     if job is not None and not job.state.finished:
         await store_change(uow, job, job.cancel(now))
     purge = pipeline.new_job(

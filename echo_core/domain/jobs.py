@@ -6,7 +6,7 @@ of steps, job and video can never disagree. Times are passed in (the database's 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -151,6 +151,13 @@ class Job:
         """The error that made the job fail: of the first required step that failed."""
         return next((s.error for s in self.steps if s.state is StepState.FAILED and not s.optional), None)
 
+    def held(self, step_id: StepId, lease_token: int) -> Step:
+        """The running step of that id under that lease. Raises ``LeaseLostError`` for anything else."""
+        step = self.step(step_id)
+        if step.state is not StepState.RUNNING or step.lease_token != lease_token:
+            raise LeaseLostError(f"Step {step.name} belongs to another run now.")
+        return step
+
     # --- changes -----------------------------------------------------------------------------------------------
 
     def started(self, now: datetime) -> Job:
@@ -183,7 +190,7 @@ class Job:
         self, step_id: StepId, lease_token: int, *, now: datetime, output: JsonObject, warnings: Sequence[str] = ()
     ) -> Job:
         """The run is done. Raises ``LeaseLostError`` if it is not the owner any more."""
-        step = self._owned(step_id, lease_token)
+        step = self.held(step_id, lease_token)
         return self._with(
             now,
             _ended(step, StepState.SUCCEEDED, now, output=output, warnings=tuple(warnings), progress=1.0),
@@ -191,30 +198,31 @@ class Job:
 
     def skipped(self, step_id: StepId, lease_token: int, *, now: datetime, reason: str) -> Job:
         """The run found nothing to do. Raises ``LeaseLostError``."""
-        step = self._owned(step_id, lease_token)
+        step = self.held(step_id, lease_token)
         return self._with(now, _ended(step, StepState.SKIPPED, now, skipped_reason=reason))
 
     def failed(
         self, step_id: StepId, lease_token: int, *, now: datetime, error: StepError, retry_in_s: float | None
     ) -> Job:
         """The run failed; with ``retry_in_s`` and attempts left it is queued again. Raises ``LeaseLostError``."""
-        step = self._owned(step_id, lease_token)
+        step = self.held(step_id, lease_token)
         return self._with(now, self._failed(step, now, error, retry_in_s))
 
     def released(self, step_id: StepId, lease_token: int, *, now: datetime) -> Job:
         """The worker shuts down: the step is queued again and the attempt not counted. Raises ``LeaseLostError``."""
-        step = self._owned(step_id, lease_token)
+        step = self.held(step_id, lease_token)
         if step.cancel_requested:
             return self._with(now, _ended(step, StepState.CANCELLED, now))
         return self._with(now, _requeued(step, now, attempt=step.attempt - 1))
 
     def cancelled(self, step_id: StepId, lease_token: int, *, now: datetime) -> Job:
         """The run obeyed a cancel. Raises ``LeaseLostError``."""
-        step = self._owned(step_id, lease_token)
+        step = self.held(step_id, lease_token)
         return self._with(now, _ended(step, StepState.CANCELLED, now))
 
-    def lease_expired(self, step_id: StepId, *, now: datetime, retry_in_s: float) -> Job:
-        """The owner of a running step has not been heard of: take the step back.
+    def lease_expired(self, step_id: StepId, *, now: datetime) -> Job:
+        """The owner of a running step has not been heard of: take the step back. It is queued at once, as the lease
+        was wait enough.
 
         Raises ``IllegalChangeError`` if the lease holds after all.
         """
@@ -228,7 +236,7 @@ class Job:
             message="The worker that ran this step stopped responding.",
             remedy="If this happens again, look at the worker's log; the file may need more memory than it has.",
         )
-        return self._with(now, self._failed(step, now, error, retry_in_s))
+        return self._with(now, self._failed(step, now, error, retry_in_s=0.0))
 
     def cancel(self, now: datetime) -> Job:
         """The owner wants no more of it: waiting steps end at once, running ones are asked to.
@@ -277,12 +285,6 @@ class Job:
         return replace(self, steps=steps)
 
     # --- inside ------------------------------------------------------------------------------------------------
-
-    def _owned(self, step_id: StepId, lease_token: int) -> Step:
-        step = self.step(step_id)
-        if step.state is not StepState.RUNNING or step.lease_token != lease_token:
-            raise LeaseLostError(f"Step {step.name} belongs to another run now.")
-        return step
 
     def _failed(self, step: Step, now: datetime, error: StepError, retry_in_s: float | None) -> Step:
         if step.cancel_requested:
@@ -348,12 +350,12 @@ def _moved_on(step: Step, steps: Mapping[str, Step], now: datetime) -> Step | No
     return replace(step, state=StepState.QUEUED, run_at=now)
 
 
-def _job_state(steps: Iterable[Step], cancel_requested: bool) -> JobState:
-    steps = list(steps)
+def _job_state(steps: Sequence[Step], cancel_requested: bool) -> JobState:
     if any(not s.state.finished for s in steps):
         begun = any(s.state is StepState.RUNNING or s.state.finished or s.attempt for s in steps)
         return JobState.RUNNING if begun else JobState.QUEUED
-    if cancel_requested and any(s.state is StepState.CANCELLED for s in steps):
+    # A retry of one step withdraws the cancel, but does not run the required steps that it had ended.
+    if any(s.state is StepState.CANCELLED and (cancel_requested or not s.optional) for s in steps):
         return JobState.CANCELLED
     if any(s.state is StepState.FAILED and not s.optional for s in steps):
         return JobState.FAILED
@@ -361,15 +363,8 @@ def _job_state(steps: Iterable[Step], cancel_requested: bool) -> JobState:
 
 
 def _ended(step: Step, state: StepState, now: datetime, **changes: object) -> Step:
-    changed = replace(
-        step,
-        state=state,
-        finished_at=now,
-        lease_expires_at=None,
-        run_at=None,
-        cancel_requested=False,
-    )
-    return replace(changed, **changes)  # type: ignore[arg-type]
+    ended = replace(step, state=state, finished_at=now, lease_expires_at=None, run_at=None, cancel_requested=False)
+    return replace(ended, **changes)  # type: ignore[arg-type]
 
 
 def _requeued(step: Step, run_at: datetime, *, attempt: int) -> Step:

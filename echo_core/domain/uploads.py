@@ -20,7 +20,8 @@ _CONTENT_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,126}/[a-z0-9][a-z0-9!#$
 
 
 class UploadState(StrEnum):
-    """``open`` until the owner says complete and the object was found; ``expired`` when nobody ever did."""
+    """``open`` until the owner says complete and the object was found; ``expired`` when nobody did before the time was
+    up or the video was deleted."""
 
     OPEN = "open"
     COMPLETED = "completed"
@@ -70,8 +71,8 @@ def check_filename(filename: str) -> str:
 def safe_name(filename: str) -> str:
     """The last part of a source key: ``[a-z0-9._-]``, 1 to 100 characters, never hidden, extension kept."""
     text = unicodedata.normalize("NFKD", filename).encode("ascii", "ignore").decode().lower()
-    text = re.sub(r"[^a-z0-9._-]+", "-", re.split(r"[/\\]", text)[-1]).strip("-._")
-    text = re.sub(r"\.{2,}", ".", text)
+    text = re.sub(r"[^a-z0-9._-]+", "-", re.split(r"[/\\]", text)[-1])
+    text = re.sub(r"\.{2,}", ".", text).rstrip("-._")
     stem, dot, extension = text.rpartition(".")
     if not dot:
         stem, extension = text, ""

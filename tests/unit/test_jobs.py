@@ -99,7 +99,7 @@ def test_release_does_not_count_the_attempt() -> None:
 
 def test_stale_token_is_fenced() -> None:
     job, first = run(new_job(), "verify", lease_s=1)
-    job = job.lease_expired(first.id, now=NOW + timedelta(seconds=2), retry_in_s=0)
+    job = job.lease_expired(first.id, now=NOW + timedelta(seconds=2))
     job, second = run(job, "verify")
     assert second.lease_token == first.lease_token + 1
     with pytest.raises(LeaseLostError):
@@ -109,7 +109,7 @@ def test_stale_token_is_fenced() -> None:
 def test_lease_that_holds_is_not_taken_back() -> None:
     job, step = run(new_job(), "verify")
     with pytest.raises(IllegalChangeError):
-        job.lease_expired(step.id, now=NOW + timedelta(seconds=14), retry_in_s=0)
+        job.lease_expired(step.id, now=NOW + timedelta(seconds=14))
 
 
 def test_cancel_ends_waiting_steps_and_asks_running_ones() -> None:
@@ -143,10 +143,43 @@ def test_retry_of_an_unfinished_job_is_refused() -> None:
 
 
 def test_percent_never_reaches_100_before_the_end() -> None:
-    job = succeed(new_job(), "verify", "inspect", "package", "storyboard", "poster")
+    job = succeed(new_job(), "verify", "inspect", "package", "storyboard", "poster").with_expectations(60, {})
     job, _ = run(job, "ladder")
     assert 0 < job_percent(job) < 100
-    assert job_eta_s(job, NOW + timedelta(seconds=1)) is not None
+    assert job_eta_s(job, NOW + timedelta(seconds=8)) == 70.0
+
+
+def test_remaining_time_is_unknown_before_the_length_of_the_media_is() -> None:
+    job, _ = run(new_job(), "verify")
+    assert job_eta_s(job, NOW + timedelta(seconds=1)) is None
+
+
+def test_job_that_did_not_succeed_tells_how_far_it_came() -> None:
+    job, step = run(new_job(), "verify")
+    assert job_percent(job.failed(step.id, step.lease_token, now=NOW, error=ERROR, retry_in_s=None)) == 0.0
+    half = succeed(new_job(), "verify", "inspect", "package").cancel(NOW)
+    assert 0 < job_percent(half) < 10
+
+
+def test_cancel_that_came_too_late_leaves_a_succeeded_job_at_100() -> None:
+    job = succeed(new_job(), "verify", "inspect", "package", "storyboard", "poster")
+    job, step = run(job, "ladder")
+    job = job.cancel(NOW).succeeded(step.id, step.lease_token, now=NOW, output={})
+    assert job.state is JobState.SUCCEEDED
+    assert job_percent(job) == 100.0
+
+
+@pytest.mark.parametrize("name", ["poster", "package"])
+def test_retry_of_an_optional_step_does_not_make_a_cancelled_job_succeed(name: str) -> None:
+    job = succeed(new_job(), "verify").cancel(NOW).retried(NOW, step_name=name)
+    assert job.state is JobState.CANCELLED
+
+
+def test_retry_of_the_required_steps_makes_a_cancelled_job_succeed() -> None:
+    job = succeed(new_job(), "verify", "inspect", "package").cancel(NOW).retried(NOW, step_name="ladder")
+    job = succeed(job, "ladder")
+    assert states(job)["poster"] == "cancelled"
+    assert job.state is JobState.SUCCEEDED
 
 
 def test_two_plugins_with_one_step_name_are_both_named() -> None:
@@ -198,7 +231,7 @@ class JobMachine(RuleBasedStateMachine):
         step = self._pick(data, StepState.RUNNING)
         self.now += timedelta(seconds=2)
         if step is not None and step.lease_expires_at is not None and step.lease_expires_at <= self.now:
-            self.job = self.job.lease_expired(step.id, now=self.now, retry_in_s=0)
+            self.job = self.job.lease_expired(step.id, now=self.now)
 
     @precondition(lambda self: not self.job.state.finished)
     @rule()
@@ -233,6 +266,11 @@ class JobMachine(RuleBasedStateMachine):
     def a_lease_is_held_exactly_while_running(self) -> None:
         for step in self.job.steps:
             assert (step.lease_expires_at is not None) == (step.state is StepState.RUNNING)
+
+    @invariant()
+    def a_succeeded_job_has_done_all_that_is_required(self) -> None:
+        if self.job.state is JobState.SUCCEEDED:
+            assert not [s for s in self.job.steps if not s.optional and s.state in {"failed", "cancelled"}]
 
     @invariant()
     def percent_is_in_range(self) -> None:

@@ -21,7 +21,7 @@ async def test_a_job_tells_percent_place_in_the_queue_and_every_step() -> None:
         waiting = (await client.get(f"/api/v1/videos/jobs/{second}")).json()
         job = api.database.tables.jobs[first]
         running = job.claimed(job.steps[0].id, worker="w", now=api.clock.now(), lease_s=15)
-        api.change_job(running)
+        api.change_job(running.with_expectations(60, {}))
         busy = (await client.get(f"/api/v1/videos/jobs/{first}")).json()
     assert (waiting["state"], waiting["queuePosition"], waiting["percent"]) == ("queued", 1, 0.0)
     assert (busy["state"], busy["queuePosition"]) == ("running", None)

@@ -17,10 +17,11 @@ from echo_core.application.engine import Engine
 from echo_core.application.job_changes import store_change
 from echo_core.application.lease_watch import EngineTiming
 from echo_core.application.pipeline import Pipeline, RegisteredStep, ordered
-from echo_core.application.ports import Progress
+from echo_core.application.ports import Progress, UnitOfWork, WorkerUnitsOfWork
 from echo_core.application.processing import opened, process_steps
 from echo_core.application.purging import purge_steps
 from echo_core.application.reconciling import Reconciler, ReconcilerTiming
+from echo_core.domain.errors import UnknownEntityError
 from echo_core.domain.ids import JobId, StepId, UserId, VideoId, new_video_id
 from echo_core.domain.jobs import Job, JobKind, Step, StepState
 from echo_core.domain.uploads import Upload, UploadState, source_key
@@ -59,6 +60,45 @@ class Counts:
 
     async def step_ended(self, *, step: str, resource: Resource, outcome: str, code: str, seconds: float) -> None:
         self.outcomes.append((step, outcome, code))
+
+
+class TroubledUnitsOfWork:
+    """Awaits ``before`` each unit of work, and ``after_commit`` with the names of what it called (those that gave
+    something), before its caller hears of the commit: tests wait there, or fail as a database whose answer is lost."""
+
+    def __init__(self, inner: WorkerUnitsOfWork) -> None:
+        self._inner = inner
+        self.before: Callable[[], Awaitable[None]] = _nothing
+        self.after_commit: Callable[[frozenset[str]], Awaitable[None]] = _nothing
+
+    @asynccontextmanager
+    async def for_worker(self) -> AsyncIterator[UnitOfWork]:
+        await self.before()
+        called: set[str] = set()
+        async with self._inner.for_worker() as uow:
+            for name in ("jobs", "artefacts", "uploads"):
+                _note_calls(name, getattr(uow, name), called)
+            yield uow
+        await self.after_commit(frozenset(called))
+
+
+async def _nothing(called: frozenset[str] = frozenset()) -> None:
+    return
+
+
+def _note_calls(noun: str, repository: object, called: set[str]) -> None:
+    def noting(verb: str, method: Callable[..., Awaitable[object]]) -> Callable[..., Awaitable[object]]:
+        async def call(*args: object, **kwargs: object) -> object:
+            result = await method(*args, **kwargs)
+            if result is not None:
+                called.add(f"{noun}.{verb}")
+            return result
+
+        return call
+
+    for verb in ("claim_candidate", "list_expired", "put", "remove_of_step"):
+        if (method := getattr(repository, verb, None)) is not None:
+            setattr(repository, verb, noting(verb, method))
 
 
 class DeadDoorbell:
@@ -110,7 +150,7 @@ class Worker:
 class Farm:
     """A database, a storage and a pipeline that any number of workers share."""
 
-    units_of_work: PostgresWorkerUnitsOfWork
+    units_of_work: WorkerUnitsOfWork
     storage: FakeStorage
     transcoder: FakeTranscoder
     tmp_path: Path
@@ -126,7 +166,9 @@ class Farm:
         self.handlers = {**self.handlers, **{spec.name: handler for spec, handler in specs}}
 
     @asynccontextmanager
-    async def worker(self, name: str = "w", *, cpu: int = 1, timing: EngineTiming = TIMING) -> AsyncIterator[Worker]:
+    async def worker(
+        self, name: str = "w", *, cpu: int = 1, timing: EngineTiming = TIMING, reconciles: bool = True
+    ) -> AsyncIterator[Worker]:
         bus, counts, stop, ready = SilentBus(), Counts(), asyncio.Event(), asyncio.Event()
         engine = Engine(
             units_of_work=self.units_of_work,
@@ -150,19 +192,18 @@ class Farm:
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(engine.run(ready=ready, stop=stop))
             await ready.wait()
-            reconciling = tasks.create_task(reconciler.run())
+            helpers = [tasks.create_task(reconciler.run())] if reconciles else []
             try:
                 yield Worker(engine, reconciler, bus, counts, stop)
             finally:
                 stop.set()
                 await running
-                reconciling.cancel()
+                for helper in helpers:
+                    helper.cancel()
 
-    async def submit(self, *, owner: UserId = OWNER, media: Path | None = None) -> Job:
-        """An uploaded video with a fresh job."""
+    async def begin(self, *, owner: UserId = OWNER, expires_in: timedelta = timedelta(days=1)) -> Upload:
+        """A video that awaits its bytes."""
         video_id = new_video_id()
-        source = media or write_fake_media(self.tmp_path / f"{video_id}.mp4", size_bytes=4096)
-        stored = self.storage.store(source_key(video_id, "clip.mp4"), source.read_bytes(), "video/mp4")
         async with self.units_of_work.for_worker() as uow:
             now = await uow.jobs.now()
             await uow.videos.add(
@@ -175,22 +216,39 @@ class Farm:
                     content_type="video/mp4",
                     created_at=now,
                     updated_at=now,
-                    size_bytes=stored.size_bytes,
                 )
             )
-            await uow.uploads.add(
-                Upload(
-                    video_id=video_id,
-                    owner_id=owner,
+            upload = Upload(
+                video_id=video_id,
+                owner_id=owner,
+                state=UploadState.OPEN,
+                storage_key=source_key(video_id, "clip.mp4"),
+                filename="clip.mp4",
+                content_type="video/mp4",
+                size_bytes=None,
+                backend="fake",
+                backend_state="",
+                expires_at=now + expires_in,
+                created_at=now,
+            )
+            await uow.uploads.add(upload)
+        return upload
+
+    async def submit(self, *, owner: UserId = OWNER, media: Path | None = None) -> Job:
+        """An uploaded video with a fresh job."""
+        upload = await self.begin(owner=owner)
+        video_id = upload.video_id
+        source = media or write_fake_media(self.tmp_path / f"{video_id}.mp4", size_bytes=4096)
+        stored = self.storage.store(upload.storage_key, source.read_bytes(), "video/mp4")
+        async with self.units_of_work.for_worker() as uow:
+            now = await uow.jobs.now()
+            video = await uow.videos.get(video_id)
+            await uow.videos.save(replace(video, size_bytes=stored.size_bytes))
+            await uow.uploads.save(
+                replace(
+                    upload,
                     state=UploadState.COMPLETED,
-                    storage_key=stored.key,
-                    filename="clip.mp4",
-                    content_type="video/mp4",
                     size_bytes=stored.size_bytes,
-                    backend="fake",
-                    backend_state="",
-                    expires_at=now + timedelta(days=1),
-                    created_at=now,
                     completed_at=now,
                     generation=stored.generation,
                     checksum=stored.checksum,
@@ -206,6 +264,14 @@ class Farm:
     async def video(self, video_id: VideoId) -> Video:
         async with self.units_of_work.for_worker() as uow:
             return await uow.videos.get(video_id, deleted=True)
+
+    async def exists(self, video_id: VideoId) -> bool:
+        async with self.units_of_work.for_worker() as uow:
+            try:
+                await uow.videos.get(video_id, deleted=True)
+            except UnknownEntityError:
+                return False
+            return True
 
     async def change(self, job_id: JobId, change: Callable[[Job], Job]) -> Job:
         """What the owner does to a job."""
