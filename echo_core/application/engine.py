@@ -22,6 +22,7 @@ from echo_core.application.ports import Claim, EventBus, WorkerUnitsOfWork
 from echo_core.application.running import StepRun
 from echo_core.application.settling import (
     Cancelled,
+    Failed,
     Lost,
     Outcome,
     Released,
@@ -34,7 +35,7 @@ from echo_core.application.settling import (
 from echo_core.domain.errors import LeaseLostError, UnknownEntityError
 from echo_core.domain.ids import StepId
 from echo_core.plugin_api.errors import InvalidRequestError, UnavailableError
-from echo_core.plugin_api.steps import Resource, StepHandler, StepResult
+from echo_core.plugin_api.steps import Resource, StepHandler
 from echo_core.plugin_api.storage import StorageBackend
 from echo_core.plugin_api.transcoder import Transcoder
 
@@ -107,13 +108,24 @@ class Engine:
         self._stopping = True
         for resource in Resource:
             self.on_slots_changed(resource, 0)
+        if await self._idle_within(self._timing.shutdown_grace_s):
+            return
+        for running in list(self._running.values()):
+            running.stop(StopReason.SHUTDOWN)
+        if await self._idle_within(self._timing.lease_s):
+            return
+        # Nothing could be recorded for a whole lease. It has run out, and whoever takes the steps needs nothing of us.
+        for running in list(self._running.values()):
+            log.warning("step.abandoned", step=running.step.name, job_id=str(running.claim.job.id))
+            running.abandon()
+
+    async def _idle_within(self, seconds: float) -> bool:
         try:
-            async with asyncio.timeout(self._timing.shutdown_grace_s):
+            async with asyncio.timeout(seconds):
                 await self._idle.wait()
         except TimeoutError:
-            for running in list(self._running.values()):
-                running.stop(StopReason.SHUTDOWN)
-            await self._idle.wait()
+            return False
+        return True
 
     def free_slots(self, resource: Resource) -> int:
         """How many more steps of this class may be claimed now."""
@@ -126,6 +138,13 @@ class Engine:
         if self._tasks is None or self.free_slots(resource) <= 0:
             return False
         self._occupy(resource, +1)
+        # A task of its own: whoever asks may be cancelled (arq's tasks are when Redis blinks), and a claim that the
+        # database has must be run or given back.
+        return await asyncio.shield(
+            self._tasks.create_task(self._claim_and_start(self._tasks, resource), name=f"claim {resource}")
+        )
+
+    async def _claim_and_start(self, tasks: asyncio.TaskGroup, resource: Resource) -> bool:
         running: Running | None = None
         try:
             claimed_at = time.monotonic()
@@ -133,11 +152,17 @@ class Engine:
             if claim is not None:
                 step = claim.job.step(claim.step_id)
                 running = Running(claim=claim, step=step, claimed_at=claimed_at, renewed_at=claimed_at)
+                if (late := self._running.get(step.id)) is not None:
+                    late.stop(StopReason.LEASE_LOST)  # it lost its lease, was taken back, and has not ended yet
                 self._running[step.id] = running
-                self._idle.clear()
-                running.task = self._tasks.create_task(self._run(running), name=f"step {step.name} {step.id}")
+                self._watch.saw(claim.job)
+                if self._stopping:
+                    running.stop(StopReason.SHUTDOWN)
+                tasks.create_task(self._run(running), name=f"step {step.name} {step.id}")
         except UnavailableError as error:
             log.warning("step.claim_failed", resource=resource, error=error.message)
+        except Exception:
+            log.exception("step.claim_failed", resource=resource)
         finally:
             if running is None:
                 self._occupy(resource, -1)
@@ -166,6 +191,10 @@ class Engine:
 
     def _occupy(self, resource: Resource, change: int) -> None:
         self._used[resource] += change
+        if any(self._used.values()):
+            self._idle.clear()
+        else:
+            self._idle.set()
         self.on_slots_changed(resource, self.free_slots(resource))
 
     # --- running -----------------------------------------------------------------------------------------------
@@ -182,33 +211,23 @@ class Engine:
                 # Nothing in here may end the worker: the lease runs out and the step is taken back.
                 log.exception("step.settle_failed")
             finally:
-                del self._running[step.id]
-                if not self._running:
-                    self._idle.set()
+                if self._running.get(step.id) is running:
+                    del self._running[step.id]
                 self._occupy(step.resource, -1)
-        await self._claim_more(step.resource)
-
-    async def _claim_more(self, resource: Resource) -> None:
-        try:
-            await self.claim_next(resource)
-        except Exception:
-            log.exception("step.claim_failed")
+        await self.claim_next(step.resource)
 
     async def _attempt(self, running: Running) -> None:
         run: StepRun | None = None
         try:
             try:
+                running.begin()
                 run = await self._open_run(running)
-                result = await self._work(running, run)
-                rows = await run.store(result.artefacts)
-                running.settling = True
-                outcome: Outcome = Succeeded(result, rows)
+                outcome: Outcome = await self._work(running, run)
             except asyncio.CancelledError:
                 task = asyncio.current_task()
                 if running.stop_reason is None or task is None or task.uncancel() > 0:
                     raise
                 # Our own doing, not the event loop's: the task goes on, to record how the run ended.
-                running.settling = True
                 outcome = _STOPPED[running.stop_reason]
             except UnknownEntityError:
                 log.info("step.gone")
@@ -216,13 +235,26 @@ class Engine:
             except LeaseLostError:
                 outcome = Lost()
             except Exception as error:
+                outcome = _outcome_of(running, error)
+            finally:
                 running.settling = True
-                outcome = failure(running.step, error)
-            await self._settler.settle(running.claim, outcome, run, seconds=time.monotonic() - running.claimed_at)
+            await self._settle(running, outcome, run)
         finally:
             if run is not None:
-                await run.discard_unrecorded()
                 await run.close()
+
+    async def _settle(self, running: Running, outcome: Outcome, run: StepRun | None) -> None:
+        seconds = time.monotonic() - running.claimed_at
+        job = await self._settler.settle(running.claim, outcome, run, seconds=seconds)
+        if job is not None:
+            self._watch.saw(job)
+        if isinstance(outcome, Failed) and outcome.retry_in_s is not None:
+            # Nobody rings for a later moment, and the reconciler comes by only every few seconds.
+            asyncio.get_running_loop().call_later(outcome.retry_in_s, self._wake, running.step.resource)
+
+    def _wake(self, resource: Resource) -> None:
+        if self._tasks is not None and not self._stopping:
+            self._tasks.create_task(self.claim_next(resource), name=f"retry {resource}")
 
     async def _open_run(self, running: Running) -> StepRun:
         claim = running.claim
@@ -235,7 +267,7 @@ class Engine:
         def progressed(fraction: float) -> None:
             running.progress = max(running.progress, fraction)
 
-        run = StepRun(
+        return StepRun(
             claim=claim,
             video=video,
             upload=upload,
@@ -245,11 +277,10 @@ class Engine:
             scratch=self._scratch / f"{claim.step_id}-{claim.lease_token}",
             on_progress=progressed,
         )
-        await run.open_scratch()
-        return run
 
-    async def _work(self, running: Running, run: StepRun) -> StepResult:
+    async def _work(self, running: Running, run: StepRun) -> Succeeded:
         step = running.step
+        await run.open_scratch()
         handler = self._handlers.get(step.name)
         if handler is None:
             raise InvalidRequestError(
@@ -260,8 +291,17 @@ class Engine:
         limit = asyncio.timeout(step.timeout_s)
         try:
             async with limit:
-                return await handler.run(run)
+                result = await handler.run(run)
+                return Succeeded(result, await run.store(result.artefacts))
         except TimeoutError as error:
             if not limit.expired():
                 raise
             raise StepTimeoutError(f"The step took longer than its limit of {step.timeout_s:.0f} seconds.") from error
+
+
+def _outcome_of(running: Running, error: Exception) -> Outcome:
+    if running.stop_reason is None:
+        return failure(running.step, error)
+    # Tools that are killed report an error: it says nothing about the step.
+    log.info("step.stopped", reason=running.stop_reason.value, error=str(error) or type(error).__name__)
+    return _STOPPED[running.stop_reason]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
@@ -12,6 +13,7 @@ from enum import Enum
 import structlog
 
 from echo_core.application.ports import Claim, EventBus, LeaseRef, Progress, WorkerUnitsOfWork
+from echo_core.domain.errors import UnknownEntityError
 from echo_core.domain.ids import JobId, StepId
 from echo_core.domain.jobs import Job, Step
 from echo_core.domain.progress import job_eta_s, job_percent, with_live_progress
@@ -57,10 +59,22 @@ class Running:
     """The work is done and its outcome is being recorded: no cancel can reach it any more."""
     stop_reason: StopReason | None = None
 
+    def begin(self) -> None:
+        """Called by the task that runs the step. Raises ``CancelledError`` if it was stopped before it began."""
+        self.task = asyncio.current_task()
+        if self.stop_reason is not None:
+            raise asyncio.CancelledError
+
     def stop(self, reason: StopReason) -> None:
         """End the run. The first reason stands."""
-        if self.stop_reason is None and self.task is not None and not self.settling:
+        if self.stop_reason is None and not self.settling:
             self.stop_reason = reason
+            if self.task is not None:
+                self.task.cancel()
+
+    def abandon(self) -> None:
+        """End the run wherever it is, even while its outcome is being recorded."""
+        if self.task is not None:
             self.task.cancel()
 
     def database_now(self) -> datetime:
@@ -86,6 +100,10 @@ class LeaseWatch:
         self._timing = timing
         self._jobs: dict[JobId, Job] = {}
 
+    def saw(self, job: Job) -> None:
+        """This is how a job stands after a change of ours: progress is told by it."""
+        self._jobs[job.id] = job
+
     async def keep_leases(self) -> None:
         """Run for ever. A database that is away is no error here, until it is away for a whole lease."""
         last_beat = time.monotonic()
@@ -94,12 +112,14 @@ class LeaseWatch:
             if not self._running:
                 self._jobs.clear()
                 continue
-            extend = time.monotonic() - last_beat >= self._timing.heartbeat_s
-            if extend:
-                last_beat = time.monotonic()
+            begun_at = time.monotonic()
+            extend = begun_at - last_beat >= self._timing.heartbeat_s
             try:
-                async with asyncio.timeout(self._timing.lease_s / 2):
+                async with asyncio.timeout(self._timing.heartbeat_s):
                     await self._beat(extend=extend)
+                    if extend:
+                        last_beat = begun_at
+                        await self._look_at_jobs()
             except (EchoError, TimeoutError) as error:
                 log.warning("lease.renew_failed", error=str(error) or type(error).__name__)
             except Exception:
@@ -114,9 +134,6 @@ class LeaseWatch:
         leases = [LeaseRef(step_id=r.step.id, lease_token=r.claim.lease_token, progress=r.progress) for r in watched]
         async with self._units_of_work.for_worker() as uow:
             beats = {b.step_id: b for b in await uow.jobs.renew(leases, lease_s=self._timing.lease_s, extend=extend)}
-            if extend:
-                for job_id in {r.claim.job.id for r in watched}:
-                    self._jobs[job_id] = await uow.jobs.get(job_id)
         for running in watched:
             beat = beats.get(running.step.id)
             if beat is None or not beat.owned:
@@ -125,6 +142,15 @@ class LeaseWatch:
                 running.stop(StopReason.CANCEL)
             elif extend:
                 running.renewed_at = asked_at
+
+    async def _look_at_jobs(self) -> None:
+        """Learn what other workers did to the jobs whose progress is told from here."""
+        jobs: dict[JobId, Job] = {}
+        async with self._units_of_work.for_worker() as uow:
+            for job_id in {r.claim.job.id for r in self._running.values()}:
+                with suppress(UnknownEntityError):  # purged; its run here is about to end
+                    jobs[job_id] = await uow.jobs.get(job_id)
+        self._jobs = jobs
 
     async def tell_progress(self) -> None:
         """Run for ever: the newest progress of each running step, when it changed."""

@@ -30,6 +30,8 @@ SETTLE_TRIES = 60
 SETTLE_MAX_DELAY_S = 2.0
 """Two minutes of an absent database; after that the lease has long run out and the step is done again."""
 LOG_TAIL_LINES = 50
+MAX_DOUBLINGS = 30
+"""Of the first delay. Every sensible ``max_delay_s`` lies far below, and a float does not bear much more than 1000."""
 
 
 class StepTimeoutError(EchoError):
@@ -105,7 +107,7 @@ def retry_delay_s(step: Step, error: EchoError) -> float:
     """Exponential with full jitter, or what the provider asked for."""
     if isinstance(error, RateLimitedError) and error.retry_after_s is not None:
         return min(error.retry_after_s, step.max_delay_s)
-    ceiling = min(step.max_delay_s, step.first_delay_s * 2.0 ** max(0, step.attempt - 1))
+    ceiling = min(step.max_delay_s, step.first_delay_s * 2.0 ** min(step.attempt - 1, MAX_DOUBLINGS))
     return ceiling * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
 
 
@@ -117,24 +119,34 @@ class Settler:
         self._storage = storage
         self._metrics = metrics
 
-    async def settle(self, claim: Claim, outcome: Outcome, run: StepRun | None, *, seconds: float) -> None:
-        """Record an outcome. A lost lease records nothing and is no error."""
+    async def settle(self, claim: Claim, outcome: Outcome, run: StepRun | None, *, seconds: float) -> Job | None:
+        """Record an outcome; the job as it is then, or None: a lost lease records nothing and is no error."""
         step = claim.job.step(claim.step_id)
         name, code = "lost", ""
+        job: Job | None = None
         if not isinstance(outcome, Lost):
             try:
-                ended = (await self._record(claim, outcome)).step(claim.step_id)
+                job = await self._record(claim, outcome)
             except LeaseLostError:
                 log.warning("step.outcome_refused")
             except UnknownEntityError:
                 # The video is gone: removed by its owner, or by this very run, when it was the purge.
                 name = "succeeded" if isinstance(outcome, Succeeded) else "gone"
+            except UnavailableError:
+                raise
+            except Exception as error:
+                if not isinstance(outcome, Succeeded):
+                    raise
+                # What the step returned cannot be stored, and could not be after another run either.
+                return await self.settle(claim, failure(step, error), run, seconds=seconds)
             else:
+                ended = job.step(claim.step_id)
                 name, code = _outcome_name(outcome, ended), ended.error.code if ended.error else ""
                 if isinstance(outcome, Succeeded) and run is not None:
                     run.recorded(outcome.rows)
         log.info("step.ended", outcome=name, code=code or None, seconds=round(seconds, 3))
         await self._metrics.step_ended(step=step.name, resource=step.resource, outcome=name, code=code, seconds=seconds)
+        return job
 
     async def _record(self, claim: Claim, outcome: Outcome) -> Job:
         delay_s = 0.05
@@ -151,6 +163,8 @@ class Settler:
         obsolete: list[str] = []
         async with self._units_of_work.for_worker() as uow:
             before = await uow.jobs.get_of_step(claim.step_id, for_update=True)
+            if _is_recorded(before.step(claim.step_id), claim, outcome):
+                return before
             now = await uow.jobs.now()
             after = _changed(before, claim, outcome, now)
             if isinstance(outcome, Succeeded):
@@ -180,6 +194,12 @@ class Settler:
             log.warning("storage.sweep_failed", exc_info=True)
             return
         await delete_objects(self._storage, [o.key for o in page.objects if not o.key.startswith(current)])
+
+
+def _is_recorded(step: Step, claim: Claim, outcome: Outcome) -> bool:
+    """Whether an earlier try was committed and only its answer was lost."""
+    done = step.state in {StepState.SUCCEEDED, StepState.SKIPPED}
+    return isinstance(outcome, Succeeded) and done and step.lease_token == claim.lease_token
 
 
 def _changed(job: Job, claim: Claim, outcome: Outcome, now: datetime) -> Job:
