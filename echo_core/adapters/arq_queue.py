@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from typing import Any
 from uuid import uuid4
 
@@ -26,8 +27,8 @@ from echo_core.plugin_api.steps import Resource
 log = structlog.get_logger("echo.doorbell")
 
 RING = "ring"
-RING_EXPIRES_S = 600
-"""An unanswered ring is forgotten after this; the reconciler rings again long before."""
+RING_EXPIRES_S = 60
+"""An unanswered ring is forgotten after this; the reconciler rings again before."""
 RING_TIMEOUT_S = 30
 """arq's timeout for answering a ring: a claim takes milliseconds. Plus 10 s it bounds how long a dead worker's
 half-answered ring stays in the queue."""
@@ -47,7 +48,9 @@ def open_arq(url: str) -> ArqRedis:
     pool = ConnectionPool.from_url(
         url, socket_timeout=SOCKET_TIMEOUT_S, socket_connect_timeout=SOCKET_TIMEOUT_S, health_check_interval=30
     )
-    return ArqRedis(pool_or_conn=pool, job_serializer=_serialize, job_deserializer=json.loads)
+    redis = ArqRedis(pool_or_conn=pool, job_serializer=_serialize, job_deserializer=json.loads)
+    redis.auto_close_connection_pool = True  # off for a pool that is handed in, which then nobody would close
+    return redis
 
 
 class ArqDoorbell:
@@ -60,6 +63,7 @@ class ArqDoorbell:
         """Raises ``UnavailableError`` when Redis does not take it."""
         try:
             async with asyncio.timeout(SOCKET_TIMEOUT_S):
+                await self._forget_old_rings({resource for _, resource in rings})
                 for step_id, resource in rings:
                     await self._redis.enqueue_job(
                         RING,
@@ -70,6 +74,13 @@ class ArqDoorbell:
                     )
         except (RedisError, OSError, TimeoutError) as error:
             raise UnavailableError(f"Redis did not take a ring: {type(error).__name__}.") from error
+
+    async def _forget_old_rings(self, resources: Set[Resource]) -> None:
+        """arq lets a ring expire but leaves its id in the queue: while every slot is taken these would pile up, and
+        afterwards be worked through, one by one, before any new ring is heard."""
+        oldest_ms = (time.time() - RING_EXPIRES_S) * 1000
+        for resource in resources:
+            await self._redis.zremrangebyscore(f"{QUEUE_PREFIX}{resource}", "-inf", oldest_ms)
 
 
 class ArqListener:
