@@ -35,7 +35,10 @@ def sweep(root: Path) -> None:
     """Remove directories whose lock nobody holds: their workers were killed."""
     for lock_path in root.glob("*.lock"):
         directory = lock_path.with_suffix("")
-        lock = os.open(lock_path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            lock = os.open(lock_path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue  # another worker that starts at this moment has swept it
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
