@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from pydantic import BaseModel
 
+from echo_core.domain.jobs import SOURCE
 from echo_core.plugin_api.specs import (
     CommandsSpec,
     EventHandlerSpec,
@@ -123,6 +124,8 @@ def _routes_problem(spec: RoutesSpec) -> str:
 
 
 def _step_problem(spec: StepSpec) -> str:
+    if spec.name == SOURCE:  # artefacts lie under their step's name, beside the upload
+        return f"name {SOURCE!r} is taken: uploads are stored under it"
     for entry in fields(spec):
         if entry.name in {"consumes", "produces", "after"} and not _are_names(getattr(spec, entry.name)):
             return f"{entry.name} must be a tuple of strings"

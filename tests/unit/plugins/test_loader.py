@@ -203,6 +203,7 @@ BAD_SPECS = {
     "StepSpec(name='a', open=opener, weight=-0.1)": "weight must not be below 0",
     "StepSpec(name='a', open=opener, retry=RetryPolicy(max_attempts=0))": "retry must be",
     "StepSpec(name='a', open=opener, retry=3)": "retry must be",
+    "StepSpec(name='source', open=opener)": "'source' is taken",
     "EventHandlerSpec(name='a', open=opener, types='job.')": "types must be a tuple",
     "EventHandlerSpec(name='a', open=opener, timeout_s=-1)": "timeout_s must be above 0",
     "StorageSpec(name='a', open=opener, capabilities=['x'])": "capabilities must be a frozenset",
