@@ -20,8 +20,15 @@ _SHARED: Sequence[Processor] = (
     structlog.processors.StackInfoRenderer(),
 )
 
-QUIET = ("httpx2", "httpcore2", "asyncio", "uvicorn.access", "alembic", "hpack")
-"""Loggers that talk about every call; their warnings stay."""
+QUIET = ("httpx2", "httpcore2", "asyncio", "uvicorn.access", "uvicorn.error", "alembic", "hpack")
+"""Loggers that talk about every call; their warnings stay. ``uvicorn.error`` tells the addresses of WebSockets with
+their tickets, and at level debug every message with its token."""
+NO_HANDSHAKE = "ASGI callable returned without completing handshake."
+"""What uvicorn (0.54) takes for an error whenever a WebSocket is refused with an HTTP answer, which is allowed."""
+
+
+def _is_no_refusal(record: logging.LogRecord) -> bool:
+    return record.msg != NO_HANDSHAKE
 
 
 def configure_logging(settings: LogSettings, *, process: str) -> None:
@@ -47,6 +54,7 @@ def configure_logging(settings: LogSettings, *, process: str) -> None:
     for name in ("uvicorn", "uvicorn.error"):
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
+    logging.getLogger("uvicorn.error").addFilter(_is_no_refusal)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

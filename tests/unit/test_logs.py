@@ -1,0 +1,47 @@
+"""What must not get into the log."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from echo_core.adapters.logs import NO_HANDSHAKE, configure_logging
+from echo_core.adapters.settings import LogSettings
+
+
+@pytest.fixture
+def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+    """What is logged at level debug."""
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    root, server = logging.getLogger(), logging.getLogger("uvicorn.error")
+    before = (root.handlers[:], root.level, server.level, server.filters[:])
+    configure_logging(LogSettings(level="debug", format="json"), process="api")
+    try:
+        yield stream
+    finally:
+        root.handlers[:], root.level, server.level, server.filters[:] = before
+        structlog.reset_defaults()
+        structlog.contextvars.clear_contextvars()
+
+
+def test_tickets_and_tokens_of_websockets_are_not_logged(lines: io.StringIO) -> None:
+    server = logging.getLogger("uvicorn.error")
+    server.info('%s - "WebSocket %s" [accepted]', "127.0.0.1", "/ws/jobs/status/1?ticket=secret")
+    server.debug("< TEXT '%s'", '{"type":"auth","token":"secret"}')
+    assert lines.getvalue() == ""
+
+
+def test_refused_websocket_is_no_error(lines: io.StringIO) -> None:
+    logging.getLogger("uvicorn.error").error(NO_HANDSHAKE)
+    assert lines.getvalue() == ""
+
+
+def test_errors_of_the_server_are_logged(lines: io.StringIO) -> None:
+    logging.getLogger("uvicorn.error").error("Exception in ASGI application")
+    assert "Exception in ASGI application" in lines.getvalue()
