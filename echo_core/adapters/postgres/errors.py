@@ -62,7 +62,8 @@ def _is_away(error: BaseException, state: str | None) -> bool:
         # Without an SQLSTATE nothing came from the server. The driver's own complaints about arguments have the
         # cause asyncpg.DataError, which has one.
         return error.connection_invalidated or isinstance(_driver_error(error), asyncpg.InterfaceError | OSError)
-    return isinstance(error, asyncpg.InterfaceError | OSError | TimeoutError)
+    # An InternalClientError: the server said goodbye to an idle connection that the driver has not seen closed yet.
+    return isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError | OSError | TimeoutError)
 
 
 def _driver_error(error: DBAPIError) -> BaseException | None:
@@ -75,7 +76,14 @@ async def translated() -> AsyncIterator[None]:
     never a caller's code: an ``OSError`` counts as the database's."""
     try:
         yield
-    except (DBAPIError, PoolTimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except (
+        DBAPIError,
+        PoolTimeoutError,
+        asyncpg.PostgresError,
+        asyncpg.InterfaceError,
+        asyncpg.InternalClientError,
+        OSError,
+    ) as error:
         if (mapped := unavailable(error)) is not None:
             raise mapped from error
         raise

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from echo_core.adapters.postgres.engine import driver_url, open_engine
+from echo_core.adapters.postgres.errors import translated
 from echo_core.adapters.postgres.queries import Query
 from echo_core.adapters.postgres.transaction import BEGIN_AS_SERVICE, transaction
 from echo_core.adapters.postgres.units_of_work import PostgresWorkerUnitsOfWork
@@ -114,6 +115,13 @@ async def test_a_connection_lost_inside_a_transaction_is_unavailable_and_the_poo
     assert caught.value.code == "database_unavailable"
     async with transaction(worker_engine, BEGIN_AS_SERVICE) as tx:
         assert (await tx.execute(sa.text("select current_user"))).scalar_one() == "service_role"
+
+
+async def test_a_goodbye_to_an_idle_connection_is_unavailable():
+    # What the driver raises when the server's FATAL message was read and the end of the connection was not yet.
+    with pytest.raises(UnavailableError):
+        async with translated():
+            raise asyncpg.InternalClientError("cannot switch to state 15; another operation (2) is in progress")
 
 
 async def test_connections_that_died_in_the_pool_are_replaced_unnoticed(database, worker_engine):
