@@ -9,6 +9,7 @@ class UnknownEntityError(DomainError):
     """Nothing of that id belongs to the caller. What is somebody else's is unknown too."""
 
     default_code = "not_found"
+    default_remedy = "Check the address; what it names may have been deleted."
 
 
 class IllegalChangeError(DomainError):

@@ -62,6 +62,7 @@ class RateLimitedError(ProviderError):
     """Too many calls; ``retry_after_s`` seconds (when known) before the next makes sense."""
 
     default_code = "provider_rate_limited"
+    default_remedy = "Try again later."
     retryable = True
 
     def __init__(
@@ -113,6 +114,7 @@ class UnavailableError(ProviderError):
     """The provider is down, slow or unreachable; the same call may work later."""
 
     default_code = "provider_unavailable"
+    default_remedy = "Try again in a moment."
     retryable = True
 
 

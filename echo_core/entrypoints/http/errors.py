@@ -234,6 +234,6 @@ async def handle_http_exception(request: Request, error: Exception) -> Response:
     detail, remedy = {
         404: ("There is nothing at this address.", "See /docs for the addresses there are."),
         405: (f"This address does not take {request.method}.", "See the Allow header, or /docs."),
-    }.get(status, (error.detail or phrase, ""))
+    }.get(status, (error.detail or phrase, "See /docs for what this address takes."))
     code = _CODE_BY_STATUS.get(status, phrase.lower().replace(" ", "_").replace("-", "_"))
     return problem_response(new_problem(status, code, detail, remedy), error.headers)

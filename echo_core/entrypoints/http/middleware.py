@@ -51,7 +51,8 @@ class RequestContext:
             return
         request_id = accept_or_new(_header(scope, b"x-request-id"))
         set_request_id(request_id)
-        scope["state"] = {**scope.get("state", {}), **self.state}
+        # Under request_id the routes of plugins find it, for the problem documents that they write themselves.
+        scope["state"] = {**scope.get("state", {}), **self.state, "request_id": request_id}
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             if scope["type"] == "http":
                 await self._serve(scope, receive, send, request_id)
@@ -127,7 +128,12 @@ class ErrorBoundary:
             await self.app(scope, receive, send)
             return
         if _HOST.fullmatch(_single_header(scope, b"host")) is None:
-            problem = new_problem(400, "invalid_host", "The Host header is missing or malformed.")
+            problem = new_problem(
+                400,
+                "invalid_host",
+                "The Host header is missing or malformed.",
+                "Send the name (and port) of this server as Host, once.",
+            )
             await problem_response(problem)(scope, receive, send)
             return
         begun = False

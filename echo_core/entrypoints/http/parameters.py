@@ -42,14 +42,19 @@ async def read_body(request: Request, model: type[ModelT]) -> ModelT:
         return model()
     if media_type != "application/json":
         raise RequestError(
-            415, "unsupported_media_type", f"This takes JSON, not {media_type}.", "Send Content-Type: application/json."
+            415,
+            "unsupported_media_type",
+            f"This takes JSON, not {media_type or 'an unnamed type'}.",
+            "Send Content-Type: application/json.",
         )
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False, include_context=False)
         if details[0]["type"] == "json_invalid":
-            raise RequestError(400, "malformed_json", f"The body is not JSON: {_message(details[0])}.") from None
+            raise RequestError(
+                400, "malformed_json", f"The body is not JSON: {_message(details[0])}.", "Send one JSON object."
+            ) from None
         raise _invalid(ProblemError(pointer=_pointer(d["loc"]), message=_message(d)) for d in details) from None
 
 

@@ -29,6 +29,7 @@ from echo_core.application.realtime_frames import ClientMessage, ErrorFrame, Pon
 from echo_core.application.realtime_topics import Connection
 from echo_core.application.services import Limits
 from echo_core.domain.users import User
+from echo_core.entrypoints.http.errors import new_problem, problem_response
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,12 +76,20 @@ class StatusEndpoint:
         services = self._realtime()
         await receive()  # websocket.connect
         if not origin_allowed(Headers(scope=scope), services.limits):
-            await _deny(scope, send, 403, "origin_not_allowed", "This web site may not connect to this server.")
+            await _deny(
+                scope,
+                send,
+                403,
+                "origin_not_allowed",
+                "This web site may not connect to this server.",
+                "Ask the operator to add its origin to http.cors_origins.",
+            )
             return
         address = scope["client"][0] if scope.get("client") else ""
         with self._waiting_room.place(address) as admitted:
             if not admitted:
-                await _deny(scope, send, 503, "too_many_connections", "Too many clients connect at once.")
+                detail = "Too many clients connect at once."
+                await _deny(scope, send, 503, "too_many_connections", detail, "Come back in a few seconds.")
                 return
             await send({"type": "websocket.accept"})
             socket = Socket(receive, send)
@@ -264,14 +273,13 @@ def _host(netloc: str, scheme: str) -> str:
     return netloc.lower().removesuffix(":443" if scheme == "https" else ":80")
 
 
-async def _deny(scope: Scope, send: Send, status: int, code: str, detail: str) -> None:
+async def _deny(scope: Scope, send: Send, status: int, code: str, detail: str, remedy: str) -> None:
     """Refuse before accepting, with a problem document where the server can send one (else it answers 403)."""
     if "websocket.http.response" not in scope.get("extensions", {}):
         await send({"type": "websocket.close"})
         return
-    body = msgspec.json.encode({"type": "about:blank", "title": detail, "status": status, "code": code})
-    headers = [(b"content-type", b"application/problem+json"), (b"content-length", b"%d" % len(body))]
+    answer = problem_response(new_problem(status, code, detail, remedy))
     if status == 503:
-        headers.append((b"retry-after", b"5"))
-    await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
-    await send({"type": "websocket.http.response.body", "body": body})
+        answer.headers["retry-after"] = "5"
+    await send({"type": "websocket.http.response.start", "status": status, "headers": answer.raw_headers})
+    await send({"type": "websocket.http.response.body", "body": answer.body})

@@ -204,7 +204,9 @@ def _check_size(terms: UploadTerms) -> None:
     if (size is not None and size < 0) or (limit is not None and limit < 0):
         raise InvalidRequestError("A size is not negative.", code="invalid_size")
     if size is not None and limit is not None and size > limit:
-        raise InvalidRequestError("The upload is larger than it may be.", code="upload_too_large")
+        raise InvalidRequestError(
+            "The upload is larger than it may be.", code="upload_too_large", remedy="Choose a smaller file."
+        )
 
 
 @asynccontextmanager

@@ -34,7 +34,11 @@ def from_os_error(error: OSError) -> EchoError:
 
 def object_not_found() -> NotFoundError:
     """The error of rule S4."""
-    return NotFoundError("This object does not exist.", code="object_not_found")
+    return NotFoundError(
+        "This object does not exist.",
+        code="object_not_found",
+        remedy="Read the video again; it may have been deleted or made anew.",
+    )
 
 
 def upload_gone() -> NotFoundError:
@@ -44,9 +48,13 @@ def upload_gone() -> NotFoundError:
 
 def object_exists() -> PreconditionFailedError:
     """The error of rule S3."""
-    return PreconditionFailedError("Another object has this key already.", code="object_exists")
+    return PreconditionFailedError(
+        "Another object has this key already.", code="object_exists", remedy="Begin a new upload."
+    )
 
 
 def generation_changed() -> PreconditionFailedError:
     """The error for a read that is pinned to a generation which is no longer there."""
-    return PreconditionFailedError("The object was replaced since.", code="generation_changed")
+    return PreconditionFailedError(
+        "The object was replaced since.", code="generation_changed", remedy="Read the video again for a new URL."
+    )

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from echo_core.plugin_api import (
     EchoError,
@@ -25,10 +26,28 @@ _STATUS_OF_CLASS: tuple[tuple[type[EchoError], int], ...] = (
 )
 
 
+class ProblemResponse(Response):
+    """A problem document; never cached. The id of its request is known only when it is sent."""
+
+    media_type = "application/problem+json"
+
+    def __init__(self, document: Mapping[str, object], status: int, headers: Mapping[str, str]) -> None:
+        super().__init__(status_code=status)
+        self._document = document
+        self._extra_headers = {"cache-control": "no-store", **headers}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it, with the ``request_id`` that the kernel keeps in the state of the request."""
+        request_id = scope.get("state", {}).get("request_id", "")
+        self.body = json.dumps({**self._document, "requestId": request_id}).encode()
+        self.init_headers(self._extra_headers)
+        await super().__call__(scope, receive, send)
+
+
 def problem(
-    status: int, code: str, detail: str, *, remedy: str = "", headers: Mapping[str, str] | None = None
-) -> Response:
-    """A problem document; never cached."""
+    status: int, code: str, detail: str, *, remedy: str, headers: Mapping[str, str] | None = None
+) -> ProblemResponse:
+    """A problem document of the same shape as the kernel's."""
     document = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase if status in set(HTTPStatus) else "Error",
@@ -37,12 +56,7 @@ def problem(
         "code": code,
         "remedy": remedy,
     }
-    return Response(
-        json.dumps(document),
-        status_code=status,
-        media_type="application/problem+json",
-        headers={"cache-control": "no-store", **(headers or {})},
-    )
+    return ProblemResponse(document, status, headers or {})
 
 
 def problem_of(error: EchoError) -> Response:

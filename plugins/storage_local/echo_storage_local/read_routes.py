@@ -32,7 +32,12 @@ async def send_object(request: Request, storage: LocalStorage, key: str, fields:
         if _matches(request.headers.get("if-none-match"), etag):
             return Response(status_code=304, headers={name: headers[name] for name in ("etag", "cache-control")})
         if not _matches(request.headers.get("if-match", "*"), etag):
-            return problem(412, "precondition_failed", "The object is not the one that was asked for.")
+            return problem(
+                412,
+                "precondition_failed",
+                "The object is not the one that was asked for.",
+                remedy="Read it again from the start, without If-Match.",
+            )
         if storage.config.accel_prefix is not None:
             return _accelerated(storage.config.accel_prefix, key, headers)
         start, end, status = 0, info.size_bytes, 200
@@ -43,6 +48,7 @@ async def send_object(request: Request, storage: LocalStorage, key: str, fields:
                 416,
                 "range_not_satisfiable",
                 "This range lies outside the object.",
+                remedy="Ask for a range within the length that Content-Range tells.",
                 headers={"content-range": f"bytes */{info.size_bytes}", "accept-ranges": "bytes"},
             )
         if wanted is not None:

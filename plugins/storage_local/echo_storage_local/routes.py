@@ -13,6 +13,8 @@ from echo_storage_local.read_routes import send_object
 from echo_storage_local.signing import Access, SignatureExpiredError, SignatureInvalidError
 from echo_storage_local.upload_routes import abort_upload, initiate_upload, receive_upload
 
+_NEW_URL = "Ask for a new one: read the video again, or resume the upload."
+
 
 async def read(request: Request) -> Response:
     """GET or HEAD of an object."""
@@ -47,13 +49,18 @@ async def upload(request: Request) -> Response:
 def _admit(request: Request, access: Access, path: str) -> tuple[LocalStorage, dict[str, str]] | Response:
     storage = getattr(request.state, "storage", None)
     if not isinstance(storage, LocalStorage):
-        return problem(404, "not_found", "This instance does not store on local disk.")
+        return problem(
+            404,
+            "not_found",
+            "This instance does not store on local disk.",
+            remedy="Use the URLs that the API gives out.",
+        )
     try:
         return storage, storage.signer.verify(access, path, request.query_params.multi_items())
     except SignatureExpiredError:
-        return problem(403, "signed_url_expired", "This URL has expired.", remedy="Ask for a new one.")
+        return problem(403, "signed_url_expired", "This URL has expired.", remedy=_NEW_URL)
     except SignatureInvalidError:
-        return problem(403, "signed_url_invalid", "This URL is not valid.")
+        return problem(403, "signed_url_invalid", "This URL is not valid.", remedy=_NEW_URL)
 
 
 def make_routes() -> list[BaseRoute]:

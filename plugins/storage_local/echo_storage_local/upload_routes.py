@@ -21,6 +21,10 @@ from echo_storage_local.ranges import ContentRange, parse_content_range
 from echo_storage_local.receiving import BodyReceiver, Ending
 from echo_storage_local.uploads import OpenUpload
 
+_RANGE_REMEDY = (
+    "Send Content-Range: bytes first-last/total with exactly these bytes, or bytes */total without any to ask."
+)
+_SIZE_REMEDY = "Send the file whose sizeBytes was announced, or begin a new upload for this one."
 _CANCELLED = 499
 """What GCS answers to a successful cancellation."""
 
@@ -45,7 +49,9 @@ async def receive_upload(request: Request, storage: LocalStorage, upload_id: str
     header = request.headers.get("content-range")
     content_range = None if header is None else parse_content_range(header)
     if header is not None and content_range is None:
-        return problem(400, "invalid_content_range", "The Content-Range header cannot be understood.")
+        return problem(
+            400, "invalid_content_range", "The Content-Range header cannot be understood.", remedy=_RANGE_REMEDY
+        )
     async with storage.holds.hold(upload_id) as hold:
         opened = await storage.threads.run(storage.uploads.open, upload_id)
         if isinstance(opened, ObjectInfo):
@@ -90,7 +96,9 @@ async def _answer_question(
     request: Request, storage: LocalStorage, upload: OpenUpload, asked: ContentRange
 ) -> Response:
     if request.headers.get("content-length", "0") != "0":
-        return problem(400, "invalid_content_range", "A request that asks for the offset has no body.")
+        return problem(
+            400, "invalid_content_range", "A request that asks for the offset has no body.", remedy=_RANGE_REMEDY
+        )
     total = _agree_on_total(upload, asked.total_bytes)
     if total is not None and total == upload.offset_bytes:
         return await _finish(request, storage, upload)
@@ -118,11 +126,22 @@ async def _store_body(
         _claim_rest(storage, upload)
     if ending is Ending.TOO_LONG:
         await storage.threads.run(upload.rewind, before)
-        raise InvalidRequestError("The body is longer than announced.", code="body_too_long")
+        raise InvalidRequestError("The body is longer than announced.", code="body_too_long", remedy=_SIZE_REMEDY)
     if ending is Ending.SUPERSEDED:
-        return problem(409, "upload_superseded", "A newer request has taken over this upload.")
+        return problem(
+            409,
+            "upload_superseded",
+            "A newer request has taken over this upload.",
+            remedy="Send each upload from one place at a time.",
+        )
     if ending is not Ending.WHOLE:
-        return problem(408, "upload_interrupted", "The body did not arrive in time.", headers=_range_header(upload))
+        return problem(
+            408,
+            "upload_interrupted",
+            "The body did not arrive in time.",
+            remedy="Go on behind the bytes that the Range header tells.",
+            headers=_range_header(upload),
+        )
     if body.final_at_end and upload.total_bytes is None:
         upload.total_bytes = upload.offset_bytes
     if upload.offset_bytes == upload.total_bytes:
@@ -138,7 +157,9 @@ def _describe_body(request: Request, upload: OpenUpload, content_range: ContentR
         return Body(start=0, end=length, total_bytes=length, final_at_end=True)
     start, end = content_range.start or 0, content_range.end or 0
     if length is not None and length != end - start:
-        raise InvalidRequestError("Content-Length and Content-Range disagree.", code="invalid_content_range")
+        raise InvalidRequestError(
+            "Content-Length and Content-Range disagree.", code="invalid_content_range", remedy=_RANGE_REMEDY
+        )
     if start > upload.offset_bytes:
         raise GapError
     total = _agree_on_total(upload, content_range.total_bytes)
@@ -196,7 +217,11 @@ def _announced_crc32c(request: Request) -> int | None:
             try:
                 return int.from_bytes(base64.b64decode(value, validate=True), "big")
             except ValueError:
-                raise InvalidRequestError("The x-goog-hash header is malformed.", code="invalid_checksum") from None
+                raise InvalidRequestError(
+                    "The x-goog-hash header is malformed.",
+                    code="invalid_checksum",
+                    remedy="Send crc32c=<base64 of 4 bytes>, or leave the header out.",
+                ) from None
     return None
 
 
@@ -226,8 +251,10 @@ def whole(info: ObjectInfo) -> Response:
 
 
 def _size_mismatch() -> ProviderError:
-    return InvalidRequestError("The size is not the one that was agreed on.", code="size_mismatch")
+    return InvalidRequestError("The size is not the one that was agreed on.", code="size_mismatch", remedy=_SIZE_REMEDY)
 
 
 def _too_large() -> ProviderError:
-    return InvalidRequestError("The upload is larger than it may be.", code="upload_too_large")
+    return InvalidRequestError(
+        "The upload is larger than it may be.", code="upload_too_large", remedy="Choose a smaller file."
+    )

@@ -76,7 +76,8 @@ async def test_errors_are_problem_documents(http, put, storage) -> None:
         assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
         problem = answer.json()
         assert (problem["status"], problem["code"]) == (status, code)
-        assert problem.keys() == {"type", "title", "status", "detail", "code", "remedy"}
+        assert problem.keys() == {"type", "title", "status", "detail", "code", "remedy", "requestId"}
+        assert problem["remedy"]
 
 
 async def test_expired_url_has_a_code_of_its_own(http, put, clock) -> None:

@@ -39,6 +39,7 @@ def assert_problem(response: Any, status: int, code: str) -> dict[str, Any]:
     assert problem["status"] == status
     assert problem["code"] == code
     assert problem["detail"]
+    assert problem["remedy"]
     assert problem["requestId"] == response.headers["x-request-id"]
     assert response.headers["x-content-type-options"] == "nosniff"
     return problem
@@ -248,7 +249,7 @@ async def test_routes_of_plugins_stand_under_the_same_errors_and_their_auth() ->
 
     async def whoami(request: Request) -> Response:
         assert request.state.storage is api_.storage
-        return Response(str(request.state.user.email))
+        return Response(str(request.state.user.email), headers={"told": request.state.request_id})
 
     api_ = FakeApi()
     routes = [
@@ -265,5 +266,6 @@ async def test_routes_of_plugins_stand_under_the_same_errors_and_their_auth() ->
     assert slow.headers["retry-after"] == "17"
     assert_problem(anonymous, 401, "token_missing")
     assert known.text == OTHER.email
+    assert known.headers["told"] == known.headers["x-request-id"]
     assert_problem(missing, 404, "not_found")
     assert_problem(closed_missing, 401, "token_missing")
