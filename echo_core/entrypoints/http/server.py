@@ -56,14 +56,11 @@ async def _serve(settings: Settings) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, lambda: setattr(server, "should_exit", True))
-        hub = asyncio.create_task(api.realtime.hub.run(), name="realtime hub")
-        try:
+        async with asyncio.TaskGroup() as tasks:  # an API whose hub has died would serve silent WebSockets
+            hub = tasks.create_task(api.realtime.hub.run(), name="realtime hub")
             log.info("api.starting", host=settings.http.host, port=settings.http.port)
             await server.serve()
-        finally:
             hub.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await hub
     log.info("api.stopped")
 
 
