@@ -249,7 +249,7 @@ class Engine:
         if job is not None:
             self._watch.saw(job)
         if isinstance(outcome, Failed) and outcome.retry_in_s is not None:
-            # Nobody rings for a later moment, and the reconciler comes by only every few seconds.
+            # No doorbell rings for a later moment, and the reconciler comes by only every few seconds.
             asyncio.get_running_loop().call_later(outcome.retry_in_s, self._wake, running.step.resource)
 
     def _wake(self, resource: Resource) -> None:

@@ -123,7 +123,8 @@ def error_facts(error: StepError) -> JsonObject:
 
 
 async def _ring(uow: UnitOfWork, before: Job | None, after: Job) -> None:
-    """Ring for steps that became queued, except those that wait for a later moment (the reconciler rings then)."""
+    """Ring for steps that became queued, except those that wait for a later moment: the worker that failed them claims
+    them then, or else the reconciler finds them."""
     queued = [s for s in _changed_steps(before, after) if s.state is StepState.QUEUED]
     if not queued:
         return
