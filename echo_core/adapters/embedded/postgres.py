@@ -39,7 +39,8 @@ class EmbeddedPostgres:
     @property
     def url(self) -> str:
         """``postgresql://…/echo``, the superuser's; known after the first ``start`` and the same ever after."""
-        return f"postgresql://{SUPERUSER}:{self._password}@{LOOPBACK}:{self._port}/{DATABASE}"
+        # Without sslmode a driver looks for keys in the home directory, which a service's user may not even read.
+        return f"postgresql://{SUPERUSER}:{self._password}@{LOOPBACK}:{self._port}/{DATABASE}?sslmode=disable"
 
     async def start(self) -> Child:
         """Start it and wait until it answers. Once it had a port, it starts on that port or not at all.
