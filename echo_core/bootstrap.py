@@ -21,18 +21,15 @@ from redis.exceptions import RedisError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from typer import Typer
 
-from echo_core.adapters import dependency_checks, settings_sources
+from echo_core.adapters import settings_sources
 from echo_core.adapters.addresses import API_ROLE, WORKER_ROLE, Addresses, addresses, role_password
 from echo_core.adapters.arq_queue import ArqDoorbell, ArqListener, open_arq
 from echo_core.adapters.clock import SystemClock
-from echo_core.adapters.console import condensed
-from echo_core.adapters.embedded.supervisor import Up, run_up
 from echo_core.adapters.limits import limits_of
 from echo_core.adapters.logs import configure_logging
 from echo_core.adapters.plugin_registry import PluginRegistry
 from echo_core.adapters.postgres.engine import open_engine
 from echo_core.adapters.postgres.health import check_database
-from echo_core.adapters.postgres.migrate import migrate
 from echo_core.adapters.postgres.units_of_work import PostgresUserUnitsOfWork, PostgresWorkerUnitsOfWork
 from echo_core.adapters.redis_events import RedisEventBus, RedisEventSource
 from echo_core.adapters.redis_metrics import RedisStepMetrics
@@ -70,6 +67,9 @@ async def migrate_database(settings: Settings) -> None:
 
 
 async def _migrate(owner_url: str, secret: bytes) -> None:
+    # Here and below: what only one command needs is imported by it, so that API and worker start without it.
+    from echo_core.adapters.postgres.migrate import migrate
+
     await migrate(
         owner_url,
         api_password=role_password(secret, API_ROLE),
@@ -82,6 +82,9 @@ async def up(settings: Settings, *, argv: Sequence[str], say: Callable[[str], No
 
     Raises ``EchoError`` (``already_running`` and others) when it cannot start.
     """
+    from echo_core.adapters.console import condensed
+    from echo_core.adapters.embedded.supervisor import Up, run_up
+
     # What the supervisor does it says itself; its log has only what goes wrong.
     quiet = "debug" if settings.log.level == "debug" else "warning"
     configure_logging(settings.log.model_copy(update={"level": quiet}), process="up")
@@ -400,6 +403,8 @@ def plugin_commands(settings: Settings) -> Sequence[tuple[str, Typer]]:
 
 async def check_dependencies(settings: Settings) -> Sequence[DependencyCheck]:
     """Everything that this instance needs, tried from here."""
+    from echo_core.adapters import dependency_checks
+
     return await dependency_checks.check_dependencies(
         settings, _lenient_registry(settings), load_instance_secret(settings)
     )
