@@ -1,7 +1,8 @@
 """Jobs and their steps: what may follow what, decided here alone and without any input or output.
 
 A ``Job`` is the aggregate: every change of a step goes through a method that returns the new job, so that the states
-of steps, job and video can never disagree. Times are passed in (the database's clock).
+of steps, job and video can never disagree. Times are passed in (the database's clock). The rules are one aggregate, which is
+why they share one file.
 """
 
 from __future__ import annotations
@@ -245,7 +246,7 @@ class Job:
         """
         if self.state.finished:
             raise IllegalChangeError(
-                f"This job has already {self.state}.", code="job_finished", remedy="There is nothing to cancel."
+                f"This job is already {self.state}.", code="job_finished", remedy="There is nothing to cancel."
             )
         steps = tuple(
             replace(s, cancel_requested=True)
@@ -260,6 +261,8 @@ class Job:
     def retried(self, now: datetime, *, step_name: str | None = None) -> Job:
         """Run again what did not succeed, or one step and all that depends on it; nothing failed: run everything.
 
+        A step whose inputs were never made takes along the steps that should have made them.
+
         Always legal on a finished job. Raises ``IllegalChangeError`` (code ``job_unfinished``) on another.
         """
         if not self.state.finished:
@@ -267,7 +270,7 @@ class Job:
                 "This job is still running.", code="job_unfinished", remedy="Cancel it first, or wait for its end."
             )
         if step_name is not None:
-            again = {self.step_named(step_name).name}
+            again = self._with_missing_producers(self.step_named(step_name).name)
         else:
             again = {s.name for s in self.steps if s.state in {StepState.FAILED, StepState.CANCELLED}}
             again = again or {s.name for s in self.steps}
@@ -297,6 +300,17 @@ class Job:
     def _with(self, now: datetime, changed: Step) -> Job:
         steps = tuple(changed if s.id == changed.id else s for s in self.steps)
         return replace(self, steps=steps)._advanced(now)
+
+    def _with_missing_producers(self, name: str) -> set[str]:
+        """``name`` and, however far back, the steps without whose products it would only be skipped again."""
+        grown = {name}
+        while True:
+            made = {p for s in self.steps if s.state is StepState.SUCCEEDED for p in s.produces}
+            missing = {p for s in self.steps if s.name in grown for p in s.consumes} - made
+            more = {s.name for s in self.steps if missing.intersection(s.produces)}
+            if more <= grown:
+                return grown
+            grown |= more
 
     def _with_dependants(self, names: set[str]) -> set[str]:
         """``names`` and every step that consumes what they produce or that was skipped for want of it."""

@@ -169,10 +169,27 @@ def test_cancel_that_came_too_late_leaves_a_succeeded_job_at_100() -> None:
     assert job_percent(job) == 100.0
 
 
-@pytest.mark.parametrize("name", ["poster", "package"])
-def test_retry_of_an_optional_step_does_not_make_a_cancelled_job_succeed(name: str) -> None:
-    job = succeed(new_job(), "verify").cancel(NOW).retried(NOW, step_name=name)
+def test_retry_of_an_optional_step_does_not_make_a_cancelled_job_succeed() -> None:
+    job = succeed(new_job(), "verify", "inspect").cancel(NOW).retried(NOW, step_name="poster")
+    job = succeed(job, "poster")
+    assert states(job)["ladder"] == "cancelled"
     assert job.state is JobState.CANCELLED
+
+
+def test_retry_of_a_step_takes_along_those_that_never_made_its_inputs() -> None:
+    job, verify = run(new_job(), "verify")
+    job = job.failed(verify.id, verify.lease_token, now=NOW, error=ERROR, retry_in_s=None)
+    assert states(job)["poster"] == "skipped"
+    job = job.retried(NOW, step_name="poster")
+    assert {states(job)[n] for n in ("verify", "inspect", "poster")} == {"queued", "pending"}
+    job = succeed(job, "verify", "inspect", "poster")
+    assert states(job)["poster"] == "succeeded"
+
+
+def test_retry_of_a_step_leaves_alone_what_made_its_inputs() -> None:
+    job = succeed(new_job(), "verify", "inspect", "package", "ladder", "storyboard", "poster")
+    job = job.retried(NOW, step_name="poster")
+    assert {n for n, state in states(job).items() if state != "succeeded"} == {"poster"}
 
 
 def test_retry_of_the_required_steps_makes_a_cancelled_job_succeed() -> None:
