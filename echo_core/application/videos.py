@@ -119,6 +119,7 @@ async def delete_video(services: ApiServices, user: User, video_id: VideoId, *, 
     Raises ``UnknownEntityError``.
     """
     async with services.units_of_work.for_user(user) as uow:
+        await uow.videos.get(video_id)  # first, so that what is missing is called a video
         await bury_video(uow, services.pipeline, video_id, correlation_id=correlation_id)
 
 

@@ -129,7 +129,8 @@ class _Repository:
     def found(self, table: Mapping[UUID, Any], row_id: UUID) -> Any:
         row = table.get(row_id)
         if row is None or not self.owns(row):
-            raise UnknownEntityError("There is nothing of this id.")
+            name = {id(self.tables.videos): "video", id(self.tables.uploads): "upload", id(self.tables.jobs): "job"}
+            raise UnknownEntityError(f"There is no such {name.get(id(table), 'thing')}.")
         return row
 
 

@@ -262,6 +262,12 @@ async def test_delete_of_an_unfinished_upload_purges_it() -> None:
     assert api.database.event_types() == ["video.deleted"]
 
 
+async def test_delete_of_what_is_not_there_speaks_of_a_video() -> None:
+    async with FakeApi().client() as client:
+        answer = await client.delete("/api/v1/videos/01900000-0000-7000-8000-000000000001")
+    assert (answer.status_code, answer.json()["detail"]) == (404, "There is no such video.")
+
+
 async def test_the_purge_job_is_nobodys_business() -> None:
     api = FakeApi()
     async with api.client() as client:
