@@ -1,8 +1,7 @@
 """Jobs and their steps: what may follow what, decided here alone and without any input or output.
 
 A ``Job`` is the aggregate: every change of a step goes through a method that returns the new job, so that the states
-of steps, job and video can never disagree. Times are passed in (the database's clock). The rules are one aggregate, which is
-why they share one file.
+of steps, job and video can never disagree. Times are passed in (the database's clock). One aggregate, so one file.
 """
 
 from __future__ import annotations
