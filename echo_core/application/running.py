@@ -138,9 +138,10 @@ class StepRun:
 
     def _require_room(self) -> None:
         free = shutil.disk_usage(self._scratch).free
-        if free < self._video.size_bytes + SCRATCH_RESERVE_BYTES:
+        needed = self._video.size_bytes + SCRATCH_RESERVE_BYTES
+        if free < needed:
             raise InsufficientStorageError(
-                f"The worker's scratch disk has {free >> 20} MiB left, too little for this video."
+                f"The worker's scratch disk has {free >> 20} MiB left; this video needs {needed >> 20} MiB."
             )
 
     async def publish(self, artefacts: Sequence[ArtefactFile]) -> None:

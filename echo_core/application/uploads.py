@@ -257,7 +257,7 @@ def _check_open(services: ApiServices, upload: Upload) -> None:
 
 
 async def _stored_object(services: ApiServices, upload: Upload) -> ObjectInfo:
-    """The whole object. Raises ``UploadIncompleteError`` with the durable offset."""
+    """The whole object. Raises ``UploadIncompleteError`` with the offset, ``ConflictError`` (``upload_gone``)."""
     try:
         return await services.storage.stat(upload.storage_key)
     except NotFoundError:
@@ -271,8 +271,14 @@ async def _stored_object(services: ApiServices, upload: Upload) -> ObjectInfo:
 async def _offset(services: ApiServices, upload: Upload) -> UploadOffset:
     try:
         return await services.storage.upload_offset(UploadRef(key=upload.storage_key, state=upload.backend_state))
-    except NotFoundError:
-        return UploadOffset(offset_bytes=0, complete=False)
+    except NotFoundError as error:
+        raise _forgotten() from error
+
+
+def _forgotten() -> ConflictError:
+    return ConflictError(
+        "The storage has forgotten this upload.", code="upload_gone", remedy="Begin a new upload of the same file."
+    )
 
 
 async def resume_upload(services: ApiServices, user: User, video_id: VideoId, *, origin: str | None) -> ResumedUpload:
@@ -314,6 +320,4 @@ async def _fresh_ticket(services: ApiServices, upload: Upload, origin: str | Non
             )
         )
     except NotFoundError as error:
-        raise ConflictError(
-            "The storage has forgotten this upload.", code="upload_gone", remedy="Begin a new upload of the same file."
-        ) from error
+        raise _forgotten() from error

@@ -130,7 +130,7 @@ OPERATIONS = (
         },
         problems={
             404: ("not_found",),
-            409: ("upload_incomplete", "upload_expired"),
+            409: ("upload_incomplete", "upload_expired", "upload_gone"),
             413: ("upload_too_large",),
             422: ("storage_path_mismatch", "content_type_mismatch", "size_mismatch", "invalid_filename", "empty_file"),
         },

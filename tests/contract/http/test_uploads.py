@@ -116,6 +116,16 @@ async def test_complete_rejects_the_storage_path_of_another_of_ones_videos() -> 
     assert (response.status_code, response.json()["code"]) == (422, "storage_path_mismatch")
 
 
+async def test_complete_of_an_upload_that_the_storage_dropped_says_to_begin_anew() -> None:
+    api = FakeApi()
+    async with api.client() as client:
+        begun = await begin(client)
+        api.storage.uploads.clear()
+        response = await client.post(COMPLETE, json=completion(begun))
+    assert (response.status_code, response.json()["code"]) == (409, "upload_gone")
+    assert response.json()["remedy"]
+
+
 async def test_complete_before_the_bytes_tells_the_durable_offset() -> None:
     api = FakeApi()
     async with api.client() as client:
