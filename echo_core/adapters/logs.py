@@ -35,7 +35,8 @@ def configure_logging(settings: LogSettings, *, process: str) -> None:
     """Send structlog's and the standard library's records through one formatter. Call once, at start."""
     console = settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())
     renderer: list[Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        # The default draws every local variable: secrets among them, and seconds in which the loop stands still.
+        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)]
         if console
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )

@@ -6,6 +6,7 @@ import io
 import logging
 import sys
 from collections.abc import Iterator
+from typing import Literal
 
 import pytest
 import structlog
@@ -45,3 +46,22 @@ def test_refused_websocket_is_no_error(lines: io.StringIO) -> None:
 def test_errors_of_the_server_are_logged(lines: io.StringIO) -> None:
     logging.getLogger("uvicorn.error").error("Exception in ASGI application")
     assert "Exception in ASGI application" in lines.getvalue()
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_local_variables_of_a_traceback_are_not_logged(
+    lines: io.StringIO, log_format: Literal["json", "console"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", lines)
+    configure_logging(LogSettings(format=log_format), process="api")
+
+    def refuse(password: str) -> None:
+        raise ZeroDivisionError
+
+    try:
+        refuse("sword" + "fish")
+    except ZeroDivisionError:
+        structlog.get_logger("test").exception("login.failed")
+        logging.getLogger("test").exception("login failed")
+    assert lines.getvalue().count("ZeroDivisionError") >= 2
+    assert "swordfish" not in lines.getvalue()
