@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import structlog
 
 from echo_core.adapters.postgres.engine import open_engine
 from echo_core.adapters.postgres.units_of_work import PostgresWorkerUnitsOfWork
@@ -301,6 +302,15 @@ class Farm:
                 replace(s, lease_expires_at=now - timedelta(seconds=1)) if s.id == step.id else s for s in before.steps
             )
             await uow.jobs.save(before, replace(before, steps=steps))
+
+
+@pytest.fixture(autouse=True)
+def plain_tracebacks() -> Iterator[None]:
+    """The default draws all local variables, which stops the loop, and the heartbeats in it, for seconds."""
+    console = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*structlog.get_config()["processors"][:-1], console])
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture

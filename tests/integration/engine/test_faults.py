@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from echo_core.application.lease_watch import EngineTiming
-from echo_core.domain.jobs import JobState, StepState
+from echo_core.domain.jobs import Job, JobState, StepState
 from echo_core.domain.uploads import video_prefix
 from echo_core.plugin_api.errors import InvalidRequestError, UnavailableError
 from echo_core.plugin_api.steps import ArtefactFile, Resource, RetryPolicy, StepContext, StepResult
@@ -288,12 +288,20 @@ async def test_worker_may_take_up_a_step_that_its_own_late_run_has_not_left_yet(
                 continue
         return StepResult()
 
+    def taken_back(job: Job) -> Job:
+        step = job.step_named("work")
+        assert step.lease_expires_at is not None
+        return job.lease_expired(step.id, now=step.lease_expires_at)
+
     farm.use(single(late_at_first))
     async with farm.worker(cpu=2):
         job = await farm.submit()
-        await farm.expire(await farm.running(job.id))
-        job = await farm.finished(job.id)
-        release.set()
+        await farm.running(job.id)
+        await farm.change(job.id, taken_back)
+        try:
+            job = await farm.finished(job.id)
+        finally:
+            release.set()
         other = await farm.finished((await farm.submit()).id)
     assert (job.step_named("work").attempt, job.state, other.state) == (2, JobState.SUCCEEDED, JobState.SUCCEEDED)
 
