@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from echo_core.application.lease_watch import EngineTiming
 from echo_core.domain.ids import VideoId
 from echo_core.domain.jobs import JobState, StepState
 from echo_core.domain.uploads import artefact_key, video_prefix
@@ -121,3 +122,19 @@ async def test_retry_waits_as_long_as_the_provider_asked(farm: Farm) -> None:
     assert step.run_at is not None
     assert step.started_at is not None
     assert 1800 <= (step.run_at - step.started_at).total_seconds() < 1900
+
+
+async def test_late_run_is_stopped_when_its_own_worker_takes_the_step_up_again(farm: Farm) -> None:
+    work = Stopped()
+
+    async def first_waits(context: StepContext) -> StepResult:
+        return await work(context) if context.attempt == 1 else StepResult()
+
+    farm.use(single(first_waits))
+    job = await farm.submit()
+    # It never looks at its leases: it learns from the claim alone.
+    blind = EngineTiming(lease_s=2, heartbeat_s=3600, watch_s=3600, shutdown_grace_s=0.1)
+    async with farm.worker(cpu=2, timing=blind):
+        await farm.expire(await farm.running(job.id))
+        await work.wait()
+        assert (await farm.finished(job.id)).step_named("work").attempt == 2

@@ -14,7 +14,7 @@ from echo_core.application.lease_watch import EngineTiming
 from echo_core.application.ports import UnitOfWork
 from echo_core.application.videos import bury_video
 from echo_core.domain.ids import VideoId
-from echo_core.domain.jobs import Job, StepState
+from echo_core.domain.jobs import Job, JobKind, StepState
 from echo_core.domain.uploads import video_prefix
 from echo_core.plugin_api.errors import AuthError
 from echo_core.plugin_api.steps import Resource, RetryPolicy, StepContext, StepResult
@@ -140,3 +140,29 @@ async def test_step_that_cannot_be_taken_back_does_not_keep_others(farm: Farm, m
             await farm.expire(await farm.running(job.id))
         async with farm.worker("second"):
             await farm.until(other.id, lambda j: j.step_named("work").attempt == 2)
+
+
+async def test_purge_removes_nothing_while_a_step_is_being_stopped(farm: Farm) -> None:
+    may_end = asyncio.Event()
+
+    async def ends_slowly(context: StepContext) -> StepResult:
+        try:
+            return await for_ever(context)
+        finally:
+            await may_end.wait()
+
+    farm.use(single(ends_slowly))
+    async with farm.worker():
+        job = await farm.submit()
+        await farm.running(job.id)
+        async with farm.units_of_work.for_worker() as uow:
+            await bury_video(uow, farm.pipeline, job.video_id)
+            purge = await uow.jobs.find_for_video(job.video_id, JobKind.PURGE)
+        assert purge is not None
+        try:
+            purge = await farm.until(purge.id, lambda j: j.step_named("purge").error is not None)
+            assert (await farm.storage.list(ListObjects(prefix=video_prefix(job.video_id)))).objects
+        finally:
+            may_end.set()
+        await gone(farm, job.video_id)
+    assert not (await farm.storage.list(ListObjects(prefix=video_prefix(job.video_id)))).objects
