@@ -7,7 +7,7 @@ events by their numbers, steps by the reconciler.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -84,20 +84,24 @@ class CommitRelay:
         while True:
             events, rings = await self._told.get()
             try:
-                # The doorbell first: somebody may be waiting to start.
+                # The doorbell first: somebody may be waiting to start. One may fail without the other.
                 if rings:
-                    await self._doorbell.ring(rings)
+                    await self._tell(self._doorbell.ring(rings))
                 if events:
-                    await self._bus.publish_events(events)
-            except UnavailableError as error:
-                log.warning("relay.unheard", error=error.message)
-            except Exception:
-                log.exception("relay.failed")
+                    await self._tell(self._bus.publish_events(events))
             finally:
                 for event in events if self._handlers else ():
                     if not self._handled.full():
                         self._handled.put_nowait(event)
                 self._told.task_done()
+
+    async def _tell(self, telling: Awaitable[None]) -> None:
+        try:
+            await telling
+        except UnavailableError as error:
+            log.warning("relay.unheard", error=error.message)
+        except Exception:
+            log.exception("relay.failed")
 
     async def _handle_all(self) -> None:
         while True:

@@ -81,6 +81,14 @@ async def test_doorbell_is_rung_before_events_are_told() -> None:
     assert told.told == ["ring", ring, "job.queued"]
 
 
+async def test_silent_doorbell_keeps_no_event_from_being_told() -> None:
+    bus, doorbell = Told(), Told(silent=True)
+    relay = CommitRelay(bus=bus, doorbell=doorbell)
+    async with relay.running():
+        await relay([event("job.queued")], [(new_step_id(), Resource.CPU)])
+    assert bus.told == ["job.queued"]
+
+
 async def test_handlers_get_the_types_that_they_asked_for_even_without_redis() -> None:
     every, jobs, one = Handler(), Handler(), Handler()
     told = Told(silent=True)
