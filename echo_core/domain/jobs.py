@@ -1,9 +1,8 @@
 """Jobs and their steps: what may follow what, decided here alone and without any input or output.
 
 A ``Job`` is the aggregate: every change of a step goes through a method that returns the new job, so that the states
-of steps, job and video can never disagree. Times are passed in (the database's clock). One aggregate, so one file.
-
-A little longer than a module should be: the legal changes are read together or not at all.
+of steps, job and video can never disagree. Times are passed in (the database's clock).
+Longer than a module should be: one aggregate, whose legal changes are read together or not at all.
 """
 
 from __future__ import annotations
