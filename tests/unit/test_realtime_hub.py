@@ -1,3 +1,5 @@
+"""What the realtime hub tells whom, in which order. Long, because one protocol's cases are looked up in one place."""
+
 from __future__ import annotations
 
 import asyncio

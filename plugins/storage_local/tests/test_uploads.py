@@ -1,4 +1,4 @@
-"""What can go wrong while bytes arrive."""
+"""What can go wrong while bytes arrive. Long, because one protocol's cases are looked up in one place."""
 
 import asyncio
 import base64
