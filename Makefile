@@ -56,6 +56,7 @@ tests/e2e/node_modules: tests/e2e/package-lock.json
 	@touch $@
 
 bench: dev ## measure; tables on the terminal, JSON in bench/results/
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --group bench
 	@mkdir -p bench/results
 	@for script in bench/*.py; do echo "==> $$script"; $(BIN)/python $$script; done
 
@@ -70,7 +71,7 @@ constraints: dev ## pin all dependencies anew, at their current versions
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links \
 		--no-emit-package echo-core --no-emit-package echo-storage-local --no-emit-package echo-transcode-ffmpeg \
-		--group dev --output-file constraints.txt pyproject.toml $(addsuffix /pyproject.toml,$(PLUGINS))
+		--group dev --group bench --output-file constraints.txt pyproject.toml $(addsuffix /pyproject.toml,$(PLUGINS))
 
 clean: ## remove .venv and everything generated; data/ stays
 	rm -rf $(VENV) tests/e2e/node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
 import asyncpg
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -62,6 +60,8 @@ def _is_away(error: BaseException, state: str | None) -> bool:
         # Without an SQLSTATE nothing came from the server. The driver's own complaints about arguments have the
         # cause asyncpg.DataError, which has one.
         return error.connection_invalidated or isinstance(_driver_error(error), asyncpg.InterfaceError | OSError)
+    if isinstance(error, AsyncAdapt_asyncpg_dbapi.Error):
+        error = error.__cause__ or error
     # An InternalClientError: the server said goodbye to an idle connection that the driver has not seen closed yet.
     return isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError | OSError | TimeoutError)
 
@@ -70,20 +70,26 @@ def _driver_error(error: DBAPIError) -> BaseException | None:
     return error.orig.__cause__ if error.orig is not None else None
 
 
-@asynccontextmanager
-async def translated() -> AsyncIterator[None]:
+_OF_THE_DATABASE = (
+    DBAPIError,
+    PoolTimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    AsyncAdapt_asyncpg_dbapi.Error,
+    OSError,
+)
+
+
+class translated:  # noqa: N801 - reads as the verb it stands for; a class, since it wraps every call of the driver
     """Raise ``UnavailableError`` for errors of the database that may pass. Wrap single calls of the driver with it,
     never a caller's code: an ``OSError`` counts as the database's."""
-    try:
-        yield
-    except (
-        DBAPIError,
-        PoolTimeoutError,
-        asyncpg.PostgresError,
-        asyncpg.InterfaceError,
-        asyncpg.InternalClientError,
-        OSError,
-    ) as error:
-        if (mapped := unavailable(error)) is not None:
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, _OF_THE_DATABASE) and (mapped := unavailable(error)) is not None:
             raise mapped from error
-        raise

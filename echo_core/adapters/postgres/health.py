@@ -10,5 +10,6 @@ from echo_core.adapters.postgres.errors import translated
 
 async def check_database(engine: AsyncEngine) -> None:
     """Raises ``UnavailableError`` when the database does not answer a query."""
-    async with translated(), engine.connect() as connection:
-        await connection.execute(text("select 1"))
+    with translated():
+        async with engine.connect() as connection:
+            await connection.execute(text("select 1"))

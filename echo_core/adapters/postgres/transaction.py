@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import msgspec
-from sqlalchemy import CursorResult, Executable
+from sqlalchemy import Connection, CursorResult, Executable
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.pool import PoolProxiedConnection
+from sqlalchemy.util import greenlet_spawn
 
 from echo_core.adapters.postgres.errors import translated
 from echo_core.adapters.postgres.queries import Query
@@ -46,9 +48,11 @@ class Transaction:
     """Runs statements in the one open transaction. Every call raises ``UnavailableError`` when the database is away
     or busy."""
 
-    def __init__(self, connection: AsyncConnection, driver: Any) -> None:
-        self._connection = connection
-        self._driver = driver  # asyncpg.Connection, which has no types
+    def __init__(self, engine: AsyncEngine, pooled: PoolProxiedConnection) -> None:
+        self._engine = engine
+        self._pooled = pooled
+        self._driver: Any = pooled.driver_connection  # asyncpg.Connection, which has no types
+        self._connection: AsyncConnection | None = None
 
     async def execute(
         self,
@@ -56,19 +60,33 @@ class Transaction:
         parameters: Mapping[str, object] | Sequence[Mapping[str, object]] | None = None,
     ) -> CursorResult[Any]:
         """Run a statement of SQLAlchemy Core; a sequence of parameters runs it for each."""
-        async with translated():
+        if self._connection is None:
+            # Made only now: reads need none, and it costs as much as a round trip.
+            self._connection = AsyncConnection(self._engine, Connection(self._engine.sync_engine, self._pooled))
+        with translated():
             return await self._connection.execute(statement, parameters)
 
     async def fetch(self, query: Query, **parameters: object) -> Sequence[Any]:
         """Run a compiled select on the driver itself."""
-        async with translated():
+        with translated():
             rows: Sequence[Any] = await self._driver.fetch(query.sql, *query.arguments(parameters))
             return rows
 
     async def find(self, query: Query, **parameters: object) -> Any:
         """The first row of a compiled select, or None."""
-        async with translated():
+        with translated():
             return await self._driver.fetchrow(query.sql, *query.arguments(parameters))
+
+    async def release(self, *, doomed: bool = False) -> None:
+        """Give the connection back to its pool, as it is; a doomed one is closed and given to nobody."""
+        if self._connection is not None:
+            if doomed:
+                await self._connection.invalidate()
+            await self._connection.close()
+        elif doomed:
+            await greenlet_spawn(self._pooled.invalidate)
+        else:
+            self._pooled.close()
 
 
 @asynccontextmanager
@@ -77,48 +95,47 @@ async def transaction(engine: AsyncEngine, begin: str) -> AsyncIterator[Transact
 
     Role and claims are set for the transaction only, so the connection goes back to the pool without them.
     """
-    async with _connected(engine) as (connection, driver):
-        try:
-            async with translated():
-                await driver.execute(begin)
-            yield Transaction(connection, driver)
-            async with translated():
-                outcome = await driver.execute("commit")
-        except BaseException:
-            await _roll_back(connection, driver)
-            raise
-        if outcome != "COMMIT":
-            # Somebody swallowed the error of a statement, and the server answered the commit with a rollback.
-            raise UnavailableError("The change was not stored.", code="database_rolled_back", remedy="Try again.")
-
-
-@asynccontextmanager
-async def _connected(engine: AsyncEngine) -> AsyncIterator[tuple[AsyncConnection, Any]]:
-    """A connection of the pool that was not closed while it lay there (the server restarted), and its driver's."""
-    connection = engine.connect()
-    async with translated():
-        await connection.start()
+    pooled = await _connected(engine)
+    driver: Any = pooled.driver_connection
+    tx = Transaction(engine, pooled)
+    doomed = True
     try:
-        async with translated():
-            driver: Any = (await connection.get_raw_connection()).driver_connection
-            while driver.is_closed():
-                await connection.invalidate()
-                driver = (await connection.get_raw_connection()).driver_connection
-        yield connection, driver
+        with translated():
+            await driver.execute(begin)
+        yield tx
+        with translated():
+            outcome = await driver.execute("commit")
+        doomed = False
+    except BaseException:
+        doomed = not await _rolled_back(driver)
+        raise
     finally:
-        await connection.close()
+        await tx.release(doomed=doomed)
+    if outcome != "COMMIT":
+        # Somebody swallowed the error of a statement, and the server answered the commit with a rollback.
+        raise UnavailableError("The change was not stored.", code="database_rolled_back", remedy="Try again.")
 
 
-async def _roll_back(connection: AsyncConnection, driver: Any) -> None:
-    """Leave the connection without a transaction, or leave it to nobody."""
-    rolled_back = False
+async def _connected(engine: AsyncEngine) -> PoolProxiedConnection:
+    """A connection of the pool that was not closed while it lay there (the server restarted).
+
+    From the pool itself: one of SQLAlchemy's around it would cost twice as much, and reads use only the driver.
+    """
+    with translated():
+        pooled = await greenlet_spawn(engine.sync_engine.raw_connection)
+        while cast("Any", pooled.driver_connection).is_closed():
+            await greenlet_spawn(pooled.invalidate)
+            pooled = await greenlet_spawn(engine.sync_engine.raw_connection)
+        return pooled
+
+
+async def _rolled_back(driver: Any) -> bool:
+    """Leave the connection without a transaction; False if that cannot be done."""
     try:
-        if not driver.is_closed():
-            if driver.is_in_transaction():
-                await driver.execute("rollback")
-            rolled_back = not driver.is_in_transaction()
-    except Exception:  # noqa: S110 - the error that led here matters, this one only dooms the connection
-        pass
-    finally:
-        if not rolled_back:
-            await connection.invalidate()
+        if driver.is_closed():
+            return False
+        if driver.is_in_transaction():
+            await driver.execute("rollback")
+        return not driver.is_in_transaction()
+    except Exception:
+        return False  # the error that led here matters; this one only dooms the connection

@@ -5,10 +5,12 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+import msgspec
 from sqlalchemy import (
     ColumnElement,
     Double,
     Integer,
+    Numeric,
     Text,
     Uuid,
     bindparam,
@@ -21,6 +23,7 @@ from sqlalchemy import (
     select,
     true,
 )
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.sql import Select
 
 from echo_core.adapters.postgres.queries import Query
@@ -30,7 +33,7 @@ from echo_core.adapters.postgres.values import storable_text
 from echo_core.application.ports import VideoQuery
 from echo_core.domain.artefacts import POSTER_KIND, RENDITION_KIND
 from echo_core.domain.jobs import JobKind, JobState, StepState
-from echo_core.domain.videos import VideoPage, VideoStatus, VideoSummary, Visibility
+from echo_core.domain.videos import VideoPage, VideoSummary
 
 _FINISHED_STEPS = tuple(state.value for state in StepState if state.finished)
 _UNFINISHED_JOBS = tuple(state.value for state in JobState if not state.finished)
@@ -39,8 +42,10 @@ _ZERO: ColumnElement[float] = literal_column("0", Double)
 _ONE: ColumnElement[int] = literal_column("1", Integer)
 _HUNDRED: ColumnElement[float] = literal_column("100", Double)
 
-_STATUSES = {status.value: status for status in VideoStatus}
-_VISIBILITIES = {visibility.value: visibility for visibility in Visibility}
+_ALMOST: ColumnElement[float] = literal_column("99.9", Numeric)
+"""A job that goes on is never told to be done."""
+
+_rows = msgspec.json.Decoder(list[VideoSummary])
 
 
 async def list_page(tx: Transaction, query: VideoQuery) -> VideoPage:
@@ -52,10 +57,11 @@ async def list_page(tx: Transaction, query: VideoQuery) -> VideoPage:
         arguments["status"] = query.status.value
     if query.text:
         arguments["pattern"] = _pattern(storable_text(query.text))
-    rows = await tx.fetch(_query("before" in arguments, "status" in arguments, "pattern" in arguments), **arguments)
-    videos = tuple(map(_summary, rows[: query.limit]))
-    more = len(rows) > query.limit
-    return VideoPage(videos=videos, next_before=videos[-1].id if more and videos else None)
+    row = await tx.find(_query("before" in arguments, "status" in arguments, "pattern" in arguments), **arguments)
+    videos = _rows.decode(row[0])
+    more = len(videos) > query.limit
+    del videos[query.limit :]
+    return VideoPage(videos=tuple(videos), next_before=videos[-1].id if more and videos else None)
 
 
 def _pattern(text: str) -> str:
@@ -126,48 +132,15 @@ def _statement(before: bool, status: bool, text: bool) -> Select[Any]:
     v = video.c
     columns = (v.id, v.owner_id, v.status, v.title, v.filename, v.visibility, v.created_at, v.updated_at)
     measured = (v.duration_s, v.width, v.height, v.size_bytes)
-    return (
-        select(*columns, *measured, seen.c.has_poster, seen.c.playable, cast(job.c.id, Text), work.c.percent)
+    rounded = func.round(cast(work.c.percent, Numeric), _ONE)
+    percent = case((rounded > _ALMOST, _ALMOST), else_=rounded)
+    row = (
+        select(
+            *columns, *measured, seen.c.has_poster, seen.c.playable, job.c.id.label("job_id"), percent.label("percent")
+        )
         .select_from(video.join(seen, true()).outerjoin(job, true()).outerjoin(work, true()))
-        .order_by(v.id.desc())
+        .subquery("row")
     )
-
-
-def _summary(row: Any) -> VideoSummary:
-    """Called for every row of every list: no call in it that can be saved."""
-    (
-        video_id,
-        owner_id,
-        status,
-        title,
-        filename,
-        visibility,
-        created_at,
-        updated_at,
-        duration_s,
-        width,
-        height,
-        size_bytes,
-        has_poster,
-        playable,
-        job_id,
-        percent,
-    ) = row
-    return VideoSummary(
-        id=video_id,
-        owner_id=owner_id,
-        status=_STATUSES[status],
-        title=title,
-        filename=filename,
-        visibility=_VISIBILITIES[visibility],
-        created_at=created_at,
-        updated_at=updated_at,
-        duration_s=duration_s,
-        width=width,
-        height=height,
-        size_bytes=size_bytes,
-        has_poster=has_poster,
-        playable=playable,
-        job_id=job_id,
-        percent=percent if percent is None else min(99.9, round(percent, 1)),
-    )
+    # One text for the whole page: decoding it costs a third of what fifty rows of sixteen values cost the driver.
+    page = func.json_agg(aggregate_order_by(literal_column("row"), row.c.id.desc()))
+    return select(func.coalesce(cast(page, Text), _literal("[]"))).select_from(row)
