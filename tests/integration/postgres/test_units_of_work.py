@@ -119,9 +119,8 @@ async def test_a_connection_lost_inside_a_transaction_is_unavailable_and_the_poo
 
 async def test_a_goodbye_to_an_idle_connection_is_unavailable():
     # What the driver raises when the server's FATAL message was read and the end of the connection was not yet.
-    with pytest.raises(UnavailableError):
-        with translated():
-            raise asyncpg.InternalClientError("cannot switch to state 15; another operation (2) is in progress")
+    with pytest.raises(UnavailableError), translated():
+        raise asyncpg.InternalClientError("cannot switch to state 15; another operation (2) is in progress")
 
 
 async def test_connections_that_died_in_the_pool_are_replaced_unnoticed(database, worker_engine):

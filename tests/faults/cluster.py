@@ -1,0 +1,335 @@
+"""An Echo whose processes a test starts, kills, stops and cuts off one by one.
+
+The real programs: PostgreSQL, Valkey, ``echoctl serve``, and workers (tests/faults/worker.py, which is the real worker
+with places to die in). Nothing supervises them but the test.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import psutil
+import psycopg
+import redis
+from joserfc import jwt
+from joserfc.jwk import OctKey
+
+from echo_core.adapters.embedded.binaries import valkey_server
+from tests.e2e.api import Api, is_ready
+from tests.integration.conftest import BUNDLED_BIN, NOBODY
+
+ROOT = Path(__file__).resolve().parents[2]
+OWNER_PASSWORD = "owner-password"
+SECRET = "a shared secret of the fault suite, thirty-two bytes and more"
+PR_SET_PDEATHSIG = 1
+START_DEADLINE_S = 60.0
+
+LEASE_S = 3.0
+RECONCILE_S = 0.5
+SETTINGS = {
+    "ECHO_WORKER__LEASE_S": str(LEASE_S),
+    "ECHO_WORKER__HEARTBEAT_S": "1",
+    "ECHO_WORKER__WATCH_S": "0.2",
+    "ECHO_WORKER__RECONCILE_S": str(RECONCILE_S),
+    "ECHO_WORKER__RING_AGAIN_S": "2",
+    "ECHO_WORKER__SHUTDOWN_GRACE_S": "1",
+    "ECHO_TRANSCODER__SHORT_SIDES": "[120, 90]",
+    "ECHO_PLUGINS__TRANSCODE_FFMPEG__PRESET": "ultrafast",
+    "ECHO_PLUGINS__TRANSCODE_FFMPEG__THREADS": "1",
+    "ECHO_PLUGINS__STORAGE_LOCAL__MIN_FREE_BYTES": "0",
+    "ECHO_REALTIME__POLL_S": "1",
+    "ECHO_HTTP__CORS_ORIGINS": '["*"]',
+    "ECHO_AUTH__HS256_SECRET": SECRET,
+    "NO_COLOR": "1",
+}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_for(what: str, found: Callable[[], object], deadline_s: float = 60.0) -> None:
+    """Look until ``found`` is true; a deadline, not a delay."""
+    end = time.monotonic() + deadline_s
+    while not found():
+        if time.monotonic() > end:
+            raise AssertionError(f"{what}: not within {deadline_s:.0f} s")
+        time.sleep(0.02)
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+@dataclass
+class Program:
+    """One process that can be started again and again with the same arguments."""
+
+    name: str
+    argv: Sequence[str]
+    environment: Mapping[str, str]
+    log: Path
+    identity: Mapping[str, object] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self, **environment: str) -> None:
+        assert not self.runs, f"{self.name} runs already"
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(  # type: ignore[call-overload]
+                list(self.argv),
+                env={**self.environment, **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=ROOT if not self.identity else "/",
+                preexec_fn=_die_with_parent,
+                **self.identity,
+            )
+
+    @property
+    def runs(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    def send(self, number: int) -> None:
+        if self.runs:
+            assert self.process is not None
+            self.process.send_signal(number)
+
+    def end(self, number: int = signal.SIGKILL, deadline_s: float = 30.0) -> None:
+        """Signal it and wait until it has ended."""
+        if self.process is None:
+            return
+        self.send(number)
+        try:
+            self.process.wait(deadline_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(10)
+            raise AssertionError(f"{self.name} did not end within {deadline_s:.0f} s of signal {number}") from None
+
+    def children(self) -> list[psutil.Process]:
+        with contextlib.suppress(psutil.Error):
+            if self.runs:
+                return psutil.Process(self.pid).children(recursive=True)
+        return []
+
+
+class Cluster:
+    """See the module. Enter it to start everything."""
+
+    def __init__(self, home: Path, *, workers: int = 2, **settings: str) -> None:
+        self.home = home
+        self.data_dir = home / "echo"
+        self.control = home / "control"
+        self.logs = home / "logs"
+        for directory in (home, self.data_dir, self.control, self.logs):
+            directory.mkdir(parents=True, exist_ok=True)
+        self.postgres_home = Path(tempfile.mkdtemp(prefix="echo-faults-pg-"))
+        self.postgres_port, self.redis_port, self.api_port = free_port(), free_port(), free_port()
+        self.url = f"http://127.0.0.1:{self.api_port}"
+        self.environment = {k: v for k, v in os.environ.items() if not k.startswith("ECHO_")} | SETTINGS
+        self.environment |= {
+            "ECHO_DATA_DIR": str(self.data_dir),
+            "ECHO_HTTP__PORT": str(self.api_port),
+            "ECHO_DATABASE__URL": self.database_url,
+            "ECHO_REDIS__URL": f"redis://127.0.0.1:{self.redis_port}/0",
+            "FAULTS_CONTROL": str(self.control),
+            **settings,
+        }
+        identity: dict[str, object] = {}
+        if os.geteuid() == 0:  # PostgreSQL refuses root
+            os.chown(self.postgres_home, NOBODY, NOBODY)
+            identity = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+        postgres = [
+            str(BUNDLED_BIN / "postgres"),
+            "-D",
+            str(self.postgres_home / "data"),
+            "-p",
+            str(self.postgres_port),
+        ]
+        postgres += ["-k", str(self.postgres_home), "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]
+        valkey = [str(valkey_server()), "--port", str(self.redis_port), "--bind", "127.0.0.1", "--save", ""]
+        echoctl = [sys.executable, "-m", "echo_core.entrypoints.cli"]
+        self.postgres = self._program("postgres", postgres, identity)
+        self.valkey = self._program("valkey", [*valkey, "--dir", str(home)])
+        self.api = self._program("api", [*echoctl, "serve"])
+        self.workers = [
+            self._program(f"worker{n}", [sys.executable, "-m", "tests.faults.worker"]) for n in range(1, workers + 1)
+        ]
+        self._migrate = [*echoctl, "migrate"]
+        self._database: psycopg.Connection[Any] | None = None
+        self.users: dict[str, UUID] = {}
+
+    def _program(self, name: str, argv: Sequence[str], identity: Mapping[str, object] | None = None) -> Program:
+        return Program(name, argv, self.environment, self.logs / f"{name}.log", identity or {})
+
+    @property
+    def database_url(self) -> str:
+        return f"postgresql://postgres:{OWNER_PASSWORD}@127.0.0.1:{self.postgres_port}/echo"
+
+    @property
+    def programs(self) -> list[Program]:
+        return [self.postgres, self.valkey, self.api, *self.workers]
+
+    # --- life -------------------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Cluster:
+        try:
+            self._make_database()
+            self.valkey.start()
+            for program in (self.api, *self.workers):
+                program.start()
+            self.wait_ready()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self.workers:
+            worker.send(signal.SIGCONT)
+        for program in reversed(self.programs):
+            program.end(signal.SIGKILL)
+        if self._database is not None:
+            self._database.close()
+        shutil.rmtree(self.postgres_home, ignore_errors=True)
+
+    def _make_database(self) -> None:
+        password = self.postgres_home / "password"
+        password.write_text(OWNER_PASSWORD)
+        password.chmod(0o644)
+        initdb = [str(BUNDLED_BIN / "initdb"), "-D", str(self.postgres_home / "data"), "-U", "postgres", "-E", "UTF8"]
+        initdb += ["--locale=C", "--no-sync", "--auth=scram-sha-256", f"--pwfile={password}"]
+        subprocess.run(  # type: ignore[call-overload]
+            initdb, check=True, stdout=subprocess.DEVNULL, cwd="/", **self.postgres.identity
+        )
+        self.start_postgres()
+        with psycopg.connect(self.database_url.replace("/echo", "/postgres"), autocommit=True) as connection:
+            connection.execute("create database echo template template0")
+        subprocess.run(self._migrate, env=self.environment, check=True, capture_output=True, cwd=ROOT)
+
+    def start_postgres(self) -> None:
+        self.postgres.start()
+        wait_for("PostgreSQL answers", self._postgres_answers, START_DEADLINE_S)
+
+    def _postgres_answers(self) -> bool:
+        assert self.postgres.runs, (self.logs / "postgres.log").read_text()[-2000:]
+        try:
+            psycopg.connect(self.database_url.replace("/echo", "/postgres"), connect_timeout=2).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def wait_ready(self) -> None:
+        def ready() -> bool:
+            assert self.api.runs, self.tail("api")
+            return is_ready(self.url)
+
+        wait_for("the API is ready", ready, START_DEADLINE_S)
+
+    def restart_postgres(self) -> None:
+        """At once, as after a crash: nothing is said to the clients, the log is replayed."""
+        self.postgres.end(signal.SIGQUIT)
+        self.start_postgres()
+
+    def heal(self) -> None:
+        """Everything runs again and nothing is spoiled any more."""
+        for file in self.control.iterdir():
+            file.unlink(missing_ok=True)
+        if not self.postgres.runs:
+            self.start_postgres()
+        for program in self.programs:
+            program.send(signal.SIGCONT)
+            if not program.runs:
+                program.start()
+        self.wait_ready()
+
+    # --- looking in -------------------------------------------------------------------------------------------------
+
+    def sql(self, statement: str, *parameters: object) -> list[Any]:
+        """The rows of a statement, asked as the superuser."""
+        for last in (False, True):
+            try:
+                if self._database is None or self._database.closed:
+                    self._database = psycopg.connect(self.database_url, autocommit=True, connect_timeout=5)
+                cursor = self._database.execute(statement, parameters or None)  # type: ignore[arg-type]
+                return cursor.fetchall() if cursor.description else []
+            except psycopg.OperationalError:
+                if self._database is not None:
+                    self._database.close()
+                if last:
+                    raise
+        raise AssertionError("unreachable")
+
+    def redis(self) -> redis.Redis:
+        return redis.Redis(port=self.redis_port, socket_timeout=5)
+
+    def cut_connections(self) -> int:
+        """End every connection of Echo's at the server; how many there were."""
+        mine = "usename in ('echo_api', 'echo_worker')"
+        return len(self.sql(f"select pg_terminate_backend(pid) from pg_stat_activity where {mine}"))  # noqa: S608
+
+    def tail(self, name: str, characters: int = 4000) -> str:
+        return (self.logs / f"{name}.log").read_text(errors="replace")[-characters:]
+
+    def encoders(self) -> list[psutil.Process]:
+        """Every ffmpeg and ffprobe that works for this cluster, whoever its parent is now."""
+        found = []
+        for process in psutil.process_iter(["name", "cmdline"]):
+            name, line = process.info["name"] or "", " ".join(process.info["cmdline"] or ())
+            if name.startswith("ff") and str(self.data_dir) in line:
+                found.append(process)
+        return found
+
+    # --- users ------------------------------------------------------------------------------------------------------
+
+    def user(self, name: str) -> Api:
+        """A client of this user's."""
+        user_id = self.users.setdefault(name, uuid4())
+        claims = {"iss": f"{self.url}/auth/v1", "aud": "authenticated", "role": "authenticated", "sub": str(user_id)}
+        claims |= {"iat": int(time.time()) - 60, "exp": int(time.time()) + 86_400, "email": f"{name}@example.org"}
+        return Api(self.url, jwt.encode({"alg": "HS256"}, claims, OctKey.import_key(SECRET)))
+
+
+@contextlib.contextmanager
+def running_cluster(home: Path, **options: Any) -> Iterator[Cluster]:
+    with Cluster(home, **options) as cluster:
+        yield cluster
+
+
+def make_clip(path: Path, *, seconds: float = 1.0, size: str = "160x120") -> Path:
+    """A small real clip with sound."""
+    if not path.exists():
+        subprocess.run(
+            [
+                "ffmpeg", "-nostdin", "-v", "error", "-y",
+                "-f", "lavfi", "-i", f"testsrc2=size={size}:rate=25:duration={seconds}",
+                "-f", "lavfi", "-i", f"sine=frequency=440:sample_rate=48000:duration={seconds}",
+                "-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g", "25",
+                "-c:a", "aac", "-b:a", "64k", "-movflags", "+faststart", str(path),
+            ],
+            check=True,
+        )  # fmt: skip
+    return path
