@@ -8,14 +8,16 @@ be because it has to be one: what is wired where is looked up here and nowhere e
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
+import structlog
 from arq import ArqRedis
 from redis.exceptions import RedisError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -29,7 +31,7 @@ from echo_core.adapters.limits import limits_of
 from echo_core.adapters.logs import configure_logging
 from echo_core.adapters.plugin_registry import PluginRegistry
 from echo_core.adapters.postgres.engine import open_engine
-from echo_core.adapters.postgres.health import check_database
+from echo_core.adapters.postgres.schema import SchemaError, check_schema
 from echo_core.adapters.postgres.units_of_work import PostgresUserUnitsOfWork, PostgresWorkerUnitsOfWork
 from echo_core.adapters.redis_events import RedisEventBus, RedisEventSource
 from echo_core.adapters.redis_metrics import RedisStepMetrics
@@ -56,6 +58,8 @@ from echo_core.plugin_api.events import Event
 from echo_core.plugin_api.specs import CommandsSpec, EventHandlerSpec, NoConfig, RoutesSpec
 from echo_core.plugin_api.steps import Resource, StepHandler
 from echo_core.plugin_api.storage import StorageBackend
+
+log = structlog.get_logger("echo.bootstrap")
 
 KERNEL = "kernel"
 
@@ -188,6 +192,7 @@ async def open_api(settings: Settings) -> AsyncIterator[Api]:
     async with AsyncExitStack() as stack:
         core = await stack.enter_async_context(_open_core(settings))
         engine = await stack.enter_async_context(_engine(settings, core.addresses.api_url, "echo api"))
+        await _refuse_other_schemas(engine)
         units_of_work = PostgresUserUnitsOfWork(engine, core.relay)
         storage = await stack.enter_async_context(core.registry.open_storage())
         tokens = await stack.enter_async_context(open_tokens(settings, secret=core.secret, clock=core.clock))
@@ -228,6 +233,12 @@ def pipeline_of(
     return Pipeline(process=ordered((*kernel_steps(settings), *registry.steps())), purge=purge)
 
 
+async def _refuse_other_schemas(engine: AsyncEngine) -> None:
+    """Raises ``SchemaError``. A database that is away is no reason not to start: readiness tells, and asks again."""
+    with contextlib.suppress(UnavailableError):
+        await check_schema(engine)
+
+
 def readiness_checks(core: Core, engine: AsyncEngine, storage: StorageBackend) -> Sequence[ReadinessCheck]:
     """Each dependency by name. Without Redis the API serves on: work starts later and events are replayed."""
 
@@ -238,7 +249,7 @@ def readiness_checks(core: Core, engine: AsyncEngine, storage: StorageBackend) -
             raise UnavailableError("Redis does not answer.") from error
 
     return (
-        ReadinessCheck(name="database", check=lambda: check_database(engine)),
+        ReadinessCheck(name="database", check=lambda: check_schema(engine)),
         ReadinessCheck(name="redis", check=ping, required=False),
         ReadinessCheck(name="storage", check=storage.check),
     )
@@ -256,18 +267,42 @@ class WorkerProcess:
     engine: Engine
     reconciler: Reconciler
     listeners: Mapping[Resource, ArqListener]
+    check_schema: Callable[[], Awaitable[None]]
+    check_every_s: float
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until ``stop`` is set and running steps have ended or were released."""
+        """Work until ``stop`` is set and running steps have ended or were released.
+
+        Raises ``SchemaError`` when the database was migrated to what this code cannot work with; it stops likewise.
+        """
+        outdated: list[SchemaError] = []
         ready = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
             engine = tasks.create_task(self.engine.run(ready=ready, stop=stop), name="engine")
             await ready.wait()
             helpers = [tasks.create_task(self.reconciler.run(), name="reconciler")]
+            helpers += [tasks.create_task(self._watch_schema(stop, outdated), name="schema")]
             helpers += [tasks.create_task(listener.run(), name=f"rings {r}") for r, listener in self.listeners.items()]
             await engine
             for helper in helpers:
                 helper.cancel()
+        if outdated:
+            raise outdated[0]
+
+    async def _watch_schema(self, stop: asyncio.Event, outdated: list[SchemaError]) -> None:
+        while True:
+            await asyncio.sleep(self.check_every_s)
+            try:
+                await self.check_schema()
+            except SchemaError as error:
+                log.error("worker.outdated", error=error.message)
+                outdated.append(error)
+                stop.set()
+                return
+            except UnavailableError:
+                continue  # the reconciler tells
+            except Exception:
+                log.exception("worker.schema_unknown")
 
 
 @asynccontextmanager
@@ -278,6 +313,7 @@ async def open_worker(settings: Settings) -> AsyncIterator[WorkerProcess]:
     async with AsyncExitStack() as stack:
         core = await stack.enter_async_context(_open_core(settings))
         database = await stack.enter_async_context(_engine(settings, core.addresses.worker_url, "echo worker"))
+        await _refuse_other_schemas(database)
         units_of_work = PostgresWorkerUnitsOfWork(database, core.relay)
         pipeline = pipeline_of(settings, core.registry, units_of_work)
         name, scratch = stack.enter_context(worker_scratch(settings.data_dir / "scratch"))
@@ -311,7 +347,15 @@ async def open_worker(settings: Settings) -> AsyncIterator[WorkerProcess]:
         )
         listeners = _listeners(core, engine, slots)
         engine.on_slots_changed = lambda resource, free: listeners[resource].slots_changed(free)
-        yield WorkerProcess(name=name, slots=slots, engine=engine, reconciler=reconciler, listeners=listeners)
+        yield WorkerProcess(
+            name=name,
+            slots=slots,
+            engine=engine,
+            reconciler=reconciler,
+            listeners=listeners,
+            check_schema=partial(check_schema, database),
+            check_every_s=worker.reconcile_s,
+        )
 
 
 def _listeners(core: Core, engine: Engine, slots: Mapping[Resource, int]) -> Mapping[Resource, ArqListener]:

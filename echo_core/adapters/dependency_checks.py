@@ -12,8 +12,8 @@ from redis.exceptions import RedisError
 from echo_core.adapters.addresses import Addresses, addresses
 from echo_core.adapters.plugin_registry import PluginRegistry
 from echo_core.adapters.postgres.engine import open_engine
-from echo_core.adapters.postgres.health import check_database
 from echo_core.adapters.postgres.migrate import pending
+from echo_core.adapters.postgres.schema import check_schema
 from echo_core.adapters.settings import Settings
 from echo_core.application.health import DependencyCheck
 from echo_core.plugin_api.errors import EchoError, UnavailableError
@@ -35,7 +35,7 @@ async def check_dependencies(settings: Settings, registry: PluginRegistry, secre
             )
         for url in (where().api_url, where().worker_url):
             async with open_engine(url, application_name="echo doctor", pool_size=1) as engine:
-                await check_database(engine)
+                await check_schema(engine)
         return "answers for the API's and the worker's role, migrations are up to date"
 
     async def redis() -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,7 +34,7 @@ from echo_core.application.settling import (
 )
 from echo_core.domain.errors import LeaseLostError, UnknownEntityError
 from echo_core.domain.ids import StepId
-from echo_core.plugin_api.errors import InvalidRequestError, UnavailableError
+from echo_core.plugin_api.errors import UnavailableError
 from echo_core.plugin_api.steps import Resource, StepHandler
 from echo_core.plugin_api.storage import StorageBackend
 from echo_core.plugin_api.transcoder import Transcoder
@@ -76,7 +76,10 @@ class Engine:
         self._slots = dict(slots)
         self._used = dict.fromkeys(Resource, 0)
         self._scratch = scratch
-        self._worker = worker
+        self.worker = worker
+        self.step_names: Sequence[str] = tuple(sorted(handlers))
+        """What this worker claims. A step that it cannot run is left to one that can: while an instance is upgraded, or
+        where a plugin is installed on some machines only."""
         self._timing = timing or EngineTiming()
         self._settler = Settler(units_of_work=units_of_work, storage=storage, metrics=metrics)
         self._running: dict[StepId, Running] = {}
@@ -177,14 +180,14 @@ class Engine:
     async def _claim(self, resource: Resource) -> Claim | None:
         for _ in range(CLAIM_TRIES):
             async with self._units_of_work.for_worker() as uow:
-                candidate = await uow.jobs.claim_candidate(resource)
+                candidate = await uow.jobs.claim_candidate(resource, self.step_names)
                 if candidate is not None:
                     job, step_id = candidate
                     now = await uow.jobs.now()
-                    claimed = job.claimed(step_id, worker=self._worker, now=now, lease_s=self._timing.lease_s)
+                    claimed = job.claimed(step_id, worker=self.worker, now=now, lease_s=self._timing.lease_s)
                     claimed = await store_change(uow, job, claimed)
                     return Claim(job=claimed, step_id=step_id, lease_token=claimed.step(step_id).lease_token)
-                if not await uow.jobs.has_ready(resource):
+                if not await uow.jobs.has_ready(resource, self.step_names):
                     return None
             await asyncio.sleep(CLAIM_RETRY_S * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
         return None
@@ -281,13 +284,7 @@ class Engine:
     async def _work(self, running: Running, run: StepRun) -> Succeeded:
         step = running.step
         await run.open_scratch()
-        handler = self._handlers.get(step.name)
-        if handler is None:
-            raise InvalidRequestError(
-                f"No plugin on this worker provides the step {step.name}.",
-                code="step_unknown",
-                remedy="Install or enable the plugin that provides it, then retry the job.",
-            )
+        handler = self._handlers[step.name]
         limit = asyncio.timeout(step.timeout_s)
         try:
             async with limit:

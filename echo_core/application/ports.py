@@ -164,14 +164,17 @@ class JobRepository(Protocol):
 
     # Worker only:
 
-    async def claim_candidate(self, resource: Resource) -> tuple[Job, StepId] | None:
+    async def claim_candidate(
+        self, resource: Resource, names: Sequence[str] | None = None
+    ) -> tuple[Job, StepId] | None:
         """Lock (``FOR UPDATE SKIP LOCKED``) the next queued step whose time has come, and its job.
 
-        Order: owners with fewer running steps of this class first, then by ``run_at``.
+        Order: owners with fewer running steps of this class first, then by ``run_at``. Only steps of these ``names``;
+        None: of any.
         """
 
-    async def has_ready(self, resource: Resource) -> bool:
-        """Whether any queued step's time has come, locked or not."""
+    async def has_ready(self, resource: Resource, names: Sequence[str] | None = None) -> bool:
+        """Whether the time of any queued step (of these names) has come, locked or not."""
 
     async def renew(self, leases: Sequence[LeaseRef], *, lease_s: float, extend: bool) -> Sequence[Heartbeat]:
         """Store progress, tell what became of leases and, with ``extend``, renew them from the database's now."""
@@ -258,6 +261,17 @@ class LocalUserRepository(Protocol):
         """The user with that (lower-cased) address, created at need (worker's role only)."""
 
 
+class WorkerRepository(Protocol):
+    """The workers there are (worker's role only)."""
+
+    async def check_in(self, name: str, *, steps: Sequence[str], version: str) -> None:
+        """This worker lives, and can run these steps."""
+
+    async def list_unprovided(self, waiting_for: timedelta, limit: int) -> Sequence[StepId]:
+        """Steps that have been due for so long while no worker checked in that can run them. Forgets workers that have
+        not been heard of for a day."""
+
+
 class UnitOfWork(Protocol):
     """The repositories of one transaction."""
 
@@ -288,6 +302,10 @@ class UnitOfWork(Protocol):
     @property
     def local_users(self) -> LocalUserRepository:
         """Users of the embedded identity."""
+
+    @property
+    def workers(self) -> WorkerRepository:
+        """Workers."""
 
     def ring(self, step_id: StepId, resource: Resource) -> None:
         """Ring this step's doorbell after the commit."""

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import structlog
 
+from echo_core import __version__
 from echo_core.application.engine import Engine
 from echo_core.application.job_changes import store_change
 from echo_core.application.pipeline import Pipeline
@@ -25,6 +26,9 @@ log = structlog.get_logger("echo.reconciler")
 BATCH = 100
 """Rows of one kind that one round looks at; the next round takes the rest."""
 PRUNE_EVERY_S = 3600.0
+UNPROVIDED_AFTER = timedelta(minutes=10)
+"""A step fails when it has waited for so long and no worker that can run it checked in meanwhile: time enough for the
+workers of a new version to start, or for the one with the plugin to come back."""
 
 T = TypeVar("T")
 
@@ -36,6 +40,7 @@ class ReconcilerTiming:
     every_s: float = 5.0
     ring_again_s: float = 30.0
     event_retention: timedelta = timedelta(days=30)
+    unprovided_after: timedelta = UNPROVIDED_AFTER
 
 
 class Reconciler:
@@ -56,10 +61,19 @@ class Reconciler:
         self._pipeline = pipeline
         self._timing = timing
         self._prune_in_s = 0.0
+        self._unprovided_in_s = timing.unprovided_after.total_seconds() / 10
 
     async def run(self) -> None:
         """Run for ever; what fails is logged, keeps nothing else from being done, and is tried again next round."""
-        parts = (self._take_back, self._engine.claim_all, self._ring_again, self._expire_uploads, self._prune)
+        parts = (
+            self._check_in,
+            self._take_back,
+            self._engine.claim_all,
+            self._ring_again,
+            self._expire_uploads,
+            self._end_unprovided,
+            self._prune,
+        )
         while True:
             for part in parts:
                 try:
@@ -69,6 +83,28 @@ class Reconciler:
                 except Exception:
                     log.exception("reconciler.part_failed", part=part.__name__)
             await asyncio.sleep(self._timing.every_s)
+
+    async def _check_in(self) -> None:
+        async with self._units_of_work.for_worker() as uow:
+            await uow.workers.check_in(self._engine.worker, steps=self._engine.step_names, version=__version__)
+
+    async def _end_unprovided(self) -> None:
+        self._unprovided_in_s -= self._timing.every_s
+        if self._unprovided_in_s > 0:
+            return
+        self._unprovided_in_s = self._timing.unprovided_after.total_seconds() / 10
+        async with self._units_of_work.for_worker() as uow:
+            if not await uow.jobs.try_lock_reconciler():
+                return
+            steps = await uow.workers.list_unprovided(self._timing.unprovided_after, BATCH)
+        await _each(self._end_unprovided_step, steps)
+
+    async def _end_unprovided_step(self, step_id: StepId) -> None:
+        async with self._units_of_work.for_worker() as uow:
+            job = await uow.jobs.get_of_step(step_id, for_update=True)
+            changed = job.unprovided(step_id, now=await uow.jobs.now())
+            log.warning("step.unprovided", job_id=str(job.id), step=job.step(step_id).name)
+            await store_change(uow, job, changed)
 
     async def _take_back(self) -> None:
         async with self._units_of_work.for_worker() as uow:

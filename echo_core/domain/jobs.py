@@ -239,6 +239,22 @@ class Job:
         )
         return self._with(now, self._failed(step, now, error, retry_in_s=0.0))
 
+    def unprovided(self, step_id: StepId, *, now: datetime) -> Job:
+        """No worker has what a queued step needs: end it, so that the job does not wait for ever.
+
+        Raises ``IllegalChangeError`` if it is not queued any more.
+        """
+        step = self.step(step_id)
+        if step.state is not StepState.QUEUED:
+            raise IllegalChangeError(f"Step {step.name} is {step.state}, not queued.")
+        error = StepError(
+            code="step_unknown",
+            message=f"No running worker provides the step {step.name}"
+            + (f" (of the plugin {step.plugin})." if step.plugin else "."),
+            remedy="Install or enable the plugin that provides it on a worker, then retry the job.",
+        )
+        return self._with(now, _ended(step, StepState.FAILED, now, error=error))
+
     def cancel(self, now: datetime) -> Job:
         """The owner wants no more of it: waiting steps end at once, running ones are asked to.
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
+from echo_core.adapters.postgres.schema import SchemaError
 from echo_core.adapters.settings import Settings
+from echo_core.bootstrap import WorkerProcess
 from echo_core.entrypoints import worker as entrypoint
+from echo_core.plugin_api.errors import UnavailableError
 
 
 class Worker:
@@ -75,3 +78,41 @@ async def test_cancel_from_outside_is_not_swallowed(monkeypatch: pytest.MonkeyPa
     with pytest.raises(asyncio.CancelledError):
         await working
     assert worker.closed.is_set()
+
+
+class Engine:
+    stopped = False
+
+    async def run(self, *, ready: asyncio.Event, stop: asyncio.Event) -> None:
+        ready.set()
+        await stop.wait()
+        self.stopped = True
+
+
+class Idle:
+    async def run(self) -> None:
+        await asyncio.Event().wait()
+
+
+async def test_worker_whose_schema_is_taken_away_stops_as_if_told_to_and_says_why() -> None:
+    answers: Iterator[Exception | None] = iter([None, UnavailableError("away"), ZeroDivisionError(), SchemaError("no")])
+
+    async def check_schema() -> None:
+        if (answer := next(answers)) is not None:
+            raise answer
+
+    engine = Engine()
+    process = WorkerProcess(
+        name="w",
+        slots={},
+        engine=engine,  # type: ignore[arg-type]
+        reconciler=Idle(),  # type: ignore[arg-type]
+        listeners={},
+        check_schema=check_schema,
+        check_every_s=0,
+    )
+    with pytest.raises(SchemaError):
+        async with asyncio.timeout(20):
+            await process.run(asyncio.Event())
+    assert engine.stopped
+    assert next(answers, None) is None

@@ -51,6 +51,7 @@ _CLAIM = text(
         cross join lateral (
             select s.id, s.run_at from echo.steps s
             where s.state = 'queued' and s.resource = :resource and s.owner_id = owner.owner_id
+                and (:names is null or s.name = any (:names))
                 and s.run_at <= (select clock_timestamp())
             order by s.run_at, s.id limit :per_owner
         ) due
@@ -68,6 +69,7 @@ _CLAIM = text(
     """
 ).bindparams(
     bindparam("resource", type_=Text),
+    bindparam("names", type_=ARRAY(Text)),
     bindparam("per_owner", value=CANDIDATES_OF_OWNER, type_=Integer),
     bindparam("candidates", value=CANDIDATES, type_=Integer),
 )
@@ -77,9 +79,10 @@ _HAS_READY = text(
     select exists (
         select from echo.steps
         where state = 'queued' and resource = :resource and run_at <= (select clock_timestamp())
+            and (:names is null or name = any (:names))
     )
     """
-).bindparams(bindparam("resource", type_=Text))
+).bindparams(bindparam("resource", type_=Text), bindparam("names", type_=ARRAY(Text)))
 
 # "target" locks in the order of ids, like load_jobs, and writes nothing when there is nothing to write: a watch
 # without "extend" comes twice a second.
@@ -172,20 +175,23 @@ class LeaseQueries:
     def __init__(self, tx: Transaction) -> None:
         self._tx = tx
 
-    async def claim_candidate(self, resource: Resource) -> tuple[Job, StepId] | None:
+    async def claim_candidate(
+        self, resource: Resource, names: Sequence[str] | None = None
+    ) -> tuple[Job, StepId] | None:
         """Lock the next queued step whose time has come, and its job; what others have locked is passed over.
 
-        Order: owners with fewer running steps of this class first, then by ``run_at``.
+        Order: owners with fewer running steps of this class first, then by ``run_at``. Only steps of these ``names``;
+        None: of any.
         """
-        row = (await self._tx.execute(_CLAIM, {"resource": resource.value})).one_or_none()
+        row = (await self._tx.execute(_CLAIM, {"resource": resource.value, "names": names})).one_or_none()
         if row is None:
             return None
         jobs = await load_jobs(self._tx, Wanted.IDS, for_update=True, ids=[row.job_id])
         return jobs[0], StepId(row.step_id)
 
-    async def has_ready(self, resource: Resource) -> bool:
-        """Whether any queued step's time has come, locked or not."""
-        return bool((await self._tx.execute(_HAS_READY, {"resource": resource.value})).scalar_one())
+    async def has_ready(self, resource: Resource, names: Sequence[str] | None = None) -> bool:
+        """Whether the time of any queued step (of these names) has come, locked or not."""
+        return bool((await self._tx.execute(_HAS_READY, {"resource": resource.value, "names": names})).scalar_one())
 
     async def renew(self, leases: Sequence[LeaseRef], *, lease_s: float, extend: bool) -> Sequence[Heartbeat]:
         """Store progress, tell what became of leases and, with ``extend``, renew them from the database's now.

@@ -8,7 +8,6 @@ import hmac
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import structlog
 from alembic import command
@@ -19,9 +18,9 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-import echo_core
 from echo_core.adapters.postgres.engine import open_engine
 from echo_core.adapters.postgres.errors import sqlstate, unavailable
+from echo_core.adapters.postgres.schema import migrations_location
 from echo_core.adapters.postgres.tables import SCHEMA
 from echo_core.plugin_api.errors import ProviderError
 
@@ -146,6 +145,26 @@ def _upgrade(connection: Connection, revision: str = "head") -> None:
     config = _config()
     config.attributes["connection"] = connection
     command.upgrade(config, revision)
+    _say_revision(connection)
+
+
+def _say_revision(connection: Connection) -> None:
+    """Leave the revision, and the oldest code that can work with it, where the API's and the worker's login see them.
+
+    A function rather than a table: it has no rows that a role could be let into, and changes with the transaction.
+    """
+    current = _current_revision(connection)
+    applied = [script for script in _scripts().walk_revisions() if script.revision <= (current or "")]
+    needs_code = max((getattr(script.module, "needs_code", "") for script in applied), default="")
+    connection.execute(
+        text(
+            f"create or replace function {SCHEMA}.schema_revision() returns table (revision text, needs_code text) "
+            f"language sql immutable set search_path = '' as $$ select '{current}', '{needs_code}' $$"
+        )
+    )
+    connection.execute(text(f"revoke all on function {SCHEMA}.schema_revision() from public"))
+    connection.execute(text(f"grant execute on function {SCHEMA}.schema_revision() to echo_api, echo_worker"))
+    connection.commit()
 
 
 def _current_revision(connection: Connection) -> str | None:
@@ -158,20 +177,13 @@ def _current_revision(connection: Connection) -> str | None:
 
 def _config() -> Config:
     config = Config()
-    config.set_main_option("script_location", str(_location()).replace("%", "%%"))
+    config.set_main_option("script_location", str(migrations_location()).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     return config
 
 
 def _scripts() -> ScriptDirectory:
     return ScriptDirectory.from_config(_config())
-
-
-def _location() -> Path:
-    """The migrations: packed into the wheel, or beside the package in a checkout."""
-    package = Path(echo_core.__file__).parent
-    packed = package / "_migrations"
-    return packed if packed.is_dir() else package.parent / "migrations"
 
 
 def scram_verifier(password: str, salt: bytes | None = None) -> str:

@@ -314,3 +314,15 @@ class IdempotencyKeyRow(Base):
     body: Mapped[bytes] = mapped_column(server_default=text("''::bytea"))
     content_type: Mapped[str] = mapped_column(server_default=_EMPTY_TEXT)
     location: Mapped[str] = mapped_column(server_default=_EMPTY_TEXT)
+
+
+class WorkerRow(Base):
+    """A worker process, and the names of the steps that it can run. Nobody's: only workers see it."""
+
+    __tablename__ = "workers"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    steps: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    version: Mapped[str]
+    started_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+    seen_at: Mapped[datetime] = mapped_column(server_default=_NOW)

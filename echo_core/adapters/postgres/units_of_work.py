@@ -18,6 +18,7 @@ from echo_core.adapters.postgres.local_users import PostgresLocalUserRepository
 from echo_core.adapters.postgres.transaction import BEGIN_AS_SERVICE, Transaction, begin_as_user, transaction
 from echo_core.adapters.postgres.uploads import PostgresUploadRepository
 from echo_core.adapters.postgres.videos import PostgresVideoRepository
+from echo_core.adapters.postgres.workers import PostgresWorkerRepository
 from echo_core.application.ports import QueueStatistics
 from echo_core.domain.ids import StepId, UserId
 from echo_core.domain.users import User
@@ -43,6 +44,7 @@ class PostgresUnitOfWork:
         self.events = PostgresEventRepository(tx, self.committed_events)
         self.idempotency = PostgresIdempotencyRepository(tx, owner_id)
         self.local_users = PostgresLocalUserRepository(tx)
+        self.workers = PostgresWorkerRepository(tx)
 
     def ring(self, step_id: StepId, resource: Resource) -> None:
         """Ring this step's doorbell after the commit."""

@@ -21,7 +21,7 @@ from echo_core.application.pipeline import Pipeline, RegisteredStep, ordered
 from echo_core.application.ports import Progress, UnitOfWork, WorkerUnitsOfWork
 from echo_core.application.processing import opened, process_steps
 from echo_core.application.purging import purge_steps
-from echo_core.application.reconciling import Reconciler, ReconcilerTiming
+from echo_core.application.reconciling import UNPROVIDED_AFTER, Reconciler, ReconcilerTiming
 from echo_core.domain.errors import UnknownEntityError
 from echo_core.domain.ids import JobId, StepId, UserId, VideoId, new_video_id
 from echo_core.domain.jobs import Job, JobKind, Step, StepState
@@ -168,7 +168,13 @@ class Farm:
 
     @asynccontextmanager
     async def worker(
-        self, name: str = "w", *, cpu: int = 1, timing: EngineTiming = TIMING, reconciles: bool = True
+        self,
+        name: str = "w",
+        *,
+        cpu: int = 1,
+        timing: EngineTiming = TIMING,
+        reconciles: bool = True,
+        unprovided_after: timedelta = UNPROVIDED_AFTER,
     ) -> AsyncIterator[Worker]:
         bus, counts, stop, ready = SilentBus(), Counts(), asyncio.Event(), asyncio.Event()
         engine = Engine(
@@ -188,7 +194,12 @@ class Farm:
             units_of_work=self.units_of_work,
             doorbell=DeadDoorbell(),
             pipeline=self.pipeline,
-            timing=ReconcilerTiming(every_s=0.05, ring_again_s=0.1, event_retention=timedelta(days=30)),
+            timing=ReconcilerTiming(
+                every_s=0.05,
+                ring_again_s=0.1,
+                event_retention=timedelta(days=30),
+                unprovided_after=unprovided_after,
+            ),
         )
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(engine.run(ready=ready, stop=stop))

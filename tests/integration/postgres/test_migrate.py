@@ -15,8 +15,10 @@ from alembic import command
 
 import echo_core
 from echo_core.adapters.postgres import migrate as module
+from echo_core.adapters.postgres import schema
 from echo_core.adapters.postgres.engine import open_engine
 from echo_core.adapters.postgres.migrate import MigrationError, migrate, pending, scram_verifier
+from echo_core.adapters.postgres.schema import SchemaError, check_schema, code_revision, migrations_location
 from echo_core.adapters.postgres.units_of_work import PostgresUserUnitsOfWork, PostgresWorkerUnitsOfWork
 from echo_core.application.ports import NewEvent, VideoQuery
 from echo_core.domain.ids import UserId
@@ -279,13 +281,71 @@ def test_passwords_that_might_be_prepared_differently_are_refused(password):
 
 
 def test_the_migrations_are_found_in_a_checkout_and_in_a_wheel(monkeypatch, tmp_path):
-    assert (module._location() / "env.py").is_file()
+    assert (migrations_location() / "env.py").is_file()
     (tmp_path / "echo_core" / "_migrations").mkdir(parents=True)
     monkeypatch.setattr(echo_core, "__file__", str(tmp_path / "echo_core" / "__init__.py"))
-    assert module._location() == tmp_path / "echo_core" / "_migrations"
+    assert migrations_location() == tmp_path / "echo_core" / "_migrations"
 
 
 def test_revisions_are_one_line_and_each_says_what_it_does():
     scripts = list(module._scripts().walk_revisions())
     assert [script.revision for script in scripts[::-1]] == [f"{n:04}" for n in range(1, len(scripts) + 1)]
     assert all(inspect.cleandoc(script.doc) for script in scripts)
+    assert code_revision() == scripts[0].revision
+
+
+# --- code of one version, a schema of another -------------------------------------------------------------------------
+
+
+async def check(database) -> None:
+    for url in (database.api_url, database.worker_url):
+        async with open_engine(url) as engine:
+            await check_schema(engine)
+
+
+async def test_code_and_its_own_schema_fit(database):
+    await check(database)
+
+
+async def test_code_refuses_a_schema_that_lacks_its_migrations(postgres, database, monkeypatch):
+    monkeypatch.setattr(schema, "code_revision", lambda: "0099")
+    with pytest.raises(SchemaError, match="needs 0099") as caught:
+        await check(database)
+    assert caught.value.code == "migrations_pending"
+
+
+def test_code_refuses_a_database_that_was_never_migrated(postgres):
+    with postgres.database() as empty, pytest.raises(SchemaError) as caught:
+        asyncio.run(check(empty))
+    assert caught.value.code == "migrations_pending"
+
+
+async def test_code_works_with_a_newer_schema_that_only_adds(database, monkeypatch):
+    """The code of the version before, while an instance is being upgraded."""
+    monkeypatch.setattr(schema, "code_revision", lambda: "0003")
+    await check(database)
+
+
+def test_code_refuses_a_schema_from_which_what_it_needs_was_removed(postgres, monkeypatch):
+    real_scripts = module._scripts
+
+    def scripts():
+        found = real_scripts()
+        newest = found.get_revision("head")
+        newest.module.needs_code = newest.revision
+        return found
+
+    monkeypatch.setattr(module, "_scripts", scripts)
+    with postgres.database() as contracted:
+        contracted.migrate()
+        asyncio.run(check(contracted))
+        monkeypatch.setattr(schema, "code_revision", lambda: "0003")
+        with pytest.raises(SchemaError) as caught:
+            asyncio.run(check(contracted))
+        assert caught.value.code == "database_newer"
+
+
+async def test_code_cannot_tell_while_the_database_is_away():
+    async with open_engine("postgresql://a:b@127.0.0.1:1/c") as engine:
+        with pytest.raises(UnavailableError):
+            await check_schema(engine)
