@@ -10,6 +10,7 @@ from pathlib import Path
 from echo_core.plugin_api import UnavailableError
 from echo_transcode_ffmpeg.config import GIB, FfmpegConfig
 from echo_transcode_ffmpeg.process import Limits, Outcome, ProgramTimeoutError, run
+from echo_transcode_ffmpeg.sandbox import Confinement, find_confinement
 
 OLDEST_VERSION = (5, 0)
 """Of ffmpeg and ffprobe: the HLS muxer's options of older ones are not tested."""
@@ -28,6 +29,7 @@ class Tools:
     ffprobe: Path | None
     encoders: frozenset[str]
     filters: frozenset[str]
+    confinement: Confinement
 
     @property
     def can_tonemap(self) -> bool:
@@ -43,14 +45,17 @@ def limits(config: FfmpegConfig, *, cpu_s: float, file_bytes: int = GIB) -> Limi
         file_bytes=file_bytes,
         nice=config.nice,
         network=config.sandbox_network,
+        files=config.sandbox_files,
+        calls=config.sandbox_calls,
     )
 
 
 async def find_tools(config: FfmpegConfig) -> Tools:
     """Choose the programs and ask them for their capabilities.
 
-    Raises ``UnavailableError`` with a remedy when there is no ffmpeg that can be used.
+    Raises ``UnavailableError`` with a remedy when there is no ffmpeg that can be used, or confined as required.
     """
+    confinement = await find_confinement(config, limits(config, cpu_s=VERSION_TIMEOUT_S))
     ffmpeg, version = await _choose_ffmpeg(config)
     encoders = _names(await _ask(ffmpeg, "-encoders", config), flags=6)
     missing = REQUIRED_ENCODERS - encoders
@@ -67,6 +72,7 @@ async def find_tools(config: FfmpegConfig) -> Tools:
         ffprobe=await _choose_ffprobe(config),
         encoders=encoders,
         filters=filters,
+        confinement=confinement,
     )
 
 
@@ -77,7 +83,8 @@ async def _choose_ffmpeg(config: FfmpegConfig) -> tuple[Path, str]:
             raise UnavailableError(
                 f"The configured ffmpeg ({config.ffmpeg}) cannot be run.",
                 code="ffmpeg_missing",
-                remedy="Correct plugins.transcode_ffmpeg.ffmpeg, or remove it to have one found.",
+                remedy="Correct plugins.transcode_ffmpeg.ffmpeg, or remove it to have one found. It must run confined: "
+                "its libraries beside it or where the system keeps them, and without starting other programs.",
             )
         return config.ffmpeg.absolute(), version
     for candidate in (_on_path("ffmpeg"), _bundled()):

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Preset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow"]
+Sandbox = Literal["auto", "required", "off"]
 GIB = 1024**3
 
 
@@ -24,8 +25,14 @@ class FfmpegConfig(BaseModel):
     threads: int = Field(0, ge=0, le=64, description="threads of each encoder; 0 lets ffmpeg choose")
     nice: int = Field(10, ge=0, le=19, description="lowers the priority of every ffmpeg")
     memory_limit_bytes: int = Field(6 * GIB, ge=GIB, description="address space of one ffmpeg")
-    sandbox_network: Literal["auto", "required", "off"] = Field(
+    sandbox_network: Sandbox = Field(
         "auto", description="run ffmpeg without any network: where the system permits it, always, or not"
+    )
+    sandbox_files: Sandbox = Field(
+        "auto", description="show ffmpeg its input, its output directory and libraries, and no other file (Landlock)"
+    )
+    sandbox_calls: Sandbox = Field(
+        "auto", description="refuse ffmpeg sockets, other processes and the rarer calls of the kernel (seccomp)"
     )
     package_max_bitrate_bps: int = Field(12_000_000, gt=0, description="sources above it are encoded, never copied")
     probe_timeout_s: float = Field(30.0, gt=0)

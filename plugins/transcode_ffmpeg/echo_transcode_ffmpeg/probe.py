@@ -6,6 +6,7 @@ import asyncio
 import json
 import math
 import sys
+import sysconfig
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from echo_core.plugin_api import AudioStream, InspectRequest, MediaInfo, VideoSt
 from echo_transcode_ffmpeg import arguments, errors
 from echo_transcode_ffmpeg.binaries import Tools, limits
 from echo_transcode_ffmpeg.config import FfmpegConfig
-from echo_transcode_ffmpeg.process import OutputTooLargeError, ProgramTimeoutError, run
+from echo_transcode_ffmpeg.process import OutputTooLargeError, ProgramTimeoutError, View, run
 
 PYAV_PROBE = Path(__file__).with_name("pyav_probe.py")
 VARIABLE_FPS_TOLERANCE = 0.03
@@ -22,6 +23,9 @@ VARIABLE_FPS_TOLERANCE = 0.03
 NO_FPS = 25.0
 """Assumed for a picture whose rate the container does not tell (a single frame)."""
 MAX_PLAUSIBLE_FPS = 1000.0
+
+NOWHERE = Path("/")
+"""Working directory of what writes no file."""
 
 Json = dict[str, Any]
 
@@ -37,8 +41,9 @@ async def probe(tools: Tools, config: FfmpegConfig, path: Path) -> Json:
     else:
         argv = [sys.executable, "-I", str(PYAV_PROBE), json.dumps(arguments.PROBE), arguments.file_url(path)]
     timeout_s = config.probe_timeout_s
+    view = View(reads=(path,), runs=() if tools.ffprobe is not None else _python())
     try:
-        outcome = await run(argv, cwd=path.parent, limits=limits(config, cpu_s=timeout_s), timeout_s=timeout_s)
+        outcome = await run(argv, cwd=NOWHERE, limits=limits(config, cpu_s=timeout_s), timeout_s=timeout_s, view=view)
     except (ProgramTimeoutError, OutputTooLargeError) as cause:
         raise errors.unreadable(
             "Reading the facts of the file took too long.",
@@ -52,6 +57,15 @@ async def probe(tools: Tools, config: FfmpegConfig, path: Path) -> Json:
     if not _duration(found):
         container["duration"] = str(await _count_duration(tools, config, path))
     return found
+
+
+def _python() -> tuple[Path, ...]:
+    """Where this interpreter and the installed packages lie: code, no configuration."""
+    found = sysconfig.get_paths()
+    libraries = {found[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    if libdir := sysconfig.get_config_var("LIBDIR"):
+        libraries.add(libdir)
+    return (PYAV_PROBE, Path(sys.prefix, "pyvenv.cfg"), *(Path(library) for library in sorted(libraries)))
 
 
 def _head(path: Path) -> bytes:
@@ -74,7 +88,14 @@ async def _count_duration(tools: Tools, config: FfmpegConfig, path: Path) -> flo
     argv += ["-map", "0:V:0?", "-map", "0:a:0?", "-c", "copy", "-f", "null", "-"]
     timeout_s = config.probe_timeout_s
     try:
-        await run(argv, cwd=path.parent, limits=limits(config, cpu_s=timeout_s), timeout_s=timeout_s, on_line=line)
+        await run(
+            argv,
+            cwd=NOWHERE,
+            limits=limits(config, cpu_s=timeout_s),
+            timeout_s=timeout_s,
+            view=View(reads=(path,)),
+            on_line=line,
+        )
     except ProgramTimeoutError:
         return 0.0
     return max(times) / 1e6

@@ -10,9 +10,10 @@ import sys
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+
+from echo_transcode_ffmpeg.config import Sandbox
 
 LAUNCHER = Path(__file__).with_name("launcher.py")
 KILL_AFTER_S = 5.0
@@ -32,7 +33,24 @@ class Limits:
     file_bytes: int
     nice: int = 10
     open_files: int = 256
-    network: Literal["auto", "required", "off"] = "auto"
+    network: Sandbox = "auto"
+    files: Sandbox = "auto"
+    calls: Sandbox = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """What one program may see of the file system, besides itself and the system's libraries: absolute paths."""
+
+    reads: tuple[Path, ...] = ()
+    """Files."""
+    writes: tuple[Path, ...] = ()
+    """Directories in which it may make, change and remove files."""
+    runs: tuple[Path, ...] = ()
+    """Code that it loads and executes, beyond what lies where programs usually do."""
+
+
+NOTHING = View()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,25 +92,21 @@ async def run(
     cwd: Path,
     limits: Limits,
     timeout_s: float,
+    view: View = NOTHING,
     on_line: Callable[[str], bool] | None = None,
     stall_timeout_s: float | None = None,
     max_stdout_bytes: int = 16 * 1024 * 1024,
 ) -> Outcome:
-    """Run ``argv`` to its end and tell how it ended; ``argv[0]`` is an absolute path.
+    """Run ``argv`` to its end and tell how it ended; ``argv[0]`` is an absolute path, and it sees what ``view`` says.
+
+    Without any ``argv`` the outcome's stdout is what ``launcher.py`` tells of the system.
 
     ``on_line`` gets each line of stdout and says whether it shows progress; without it stdout is kept. Raises
     ``ProgramTimeoutError`` and ``OutputTooLargeError``; on these, and when cancelled, the whole process group has
     ended before the exception leaves.
     """
-    confinement = {
-        "memory_bytes": limits.memory_bytes,
-        "cpu_s": limits.cpu_s,
-        "file_bytes": limits.file_bytes,
-        "nice": limits.nice,
-        "open_files": limits.open_files,
-        "network": limits.network,
-        "parent": os.getpid(),
-    }
+    shown = {name: [str(path) for path in paths] for name, paths in asdict(view).items()}
+    confinement = {**asdict(limits), **shown, "parent": os.getpid()}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-I", "-S", str(LAUNCHER), json.dumps(confinement), *argv),
         stdin=asyncio.subprocess.DEVNULL,

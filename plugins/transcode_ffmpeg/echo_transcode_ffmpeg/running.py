@@ -12,7 +12,7 @@ from echo_core.plugin_api import MediaInfo, ProgressCallback, ignore_progress
 from echo_transcode_ffmpeg import errors
 from echo_transcode_ffmpeg.binaries import Tools, limits
 from echo_transcode_ffmpeg.config import GIB, FfmpegConfig
-from echo_transcode_ffmpeg.process import Outcome, ProgramTimeoutError, run
+from echo_transcode_ffmpeg.process import Outcome, ProgramTimeoutError, View, run
 
 PROGRESS_INTERVAL_S = 0.1
 OUTPUT_FACTOR = 3
@@ -86,6 +86,7 @@ class Runner:
                     file_bytes=OUTPUT_FACTOR * self.media.size_bytes + GIB,
                 ),
                 timeout_s=timeout_s,
+                view=View(reads=(self.path,), writes=(out_dir,)),
                 on_line=progress.line,
                 stall_timeout_s=self.config.stall_timeout_s,
             )

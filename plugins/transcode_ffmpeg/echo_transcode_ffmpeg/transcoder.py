@@ -85,7 +85,7 @@ class FfmpegTranscoder(Transcoder):
     async def check(self) -> TranscoderHealth:
         """Versions and capabilities; raises ``UnavailableError`` with a remedy if it cannot work."""
         self._tools = tools = await find_tools(self._config)
-        warnings = []
+        warnings = list(tools.confinement.warnings(self._config))
         if not tools.can_tonemap:
             warnings.append("This ffmpeg cannot convert HDR: such videos will look pale.")
         return TranscoderHealth(
@@ -95,6 +95,9 @@ class FfmpegTranscoder(Transcoder):
                 "ffprobe": str(tools.ffprobe) if tools.ffprobe else "PyAV",
                 "encoders": sorted(tools.encoders & {"libx264", "aac", "libsvtav1", "libx265"}),
                 "tonemap": tools.can_tonemap,
+                "without_network": tools.confinement.network,
+                "landlock": tools.confinement.landlock,
+                "seccomp": tools.confinement.calls,
             },
             warnings=tuple(warnings),
         )
