@@ -33,6 +33,7 @@ from echo_core.adapters.plugin_registry import PluginRegistry
 from echo_core.adapters.postgres.engine import open_engine
 from echo_core.adapters.postgres.schema import SchemaError, check_schema
 from echo_core.adapters.postgres.units_of_work import PostgresUserUnitsOfWork, PostgresWorkerUnitsOfWork
+from echo_core.adapters.priority import lower_priority
 from echo_core.adapters.redis_events import RedisEventBus, RedisEventSource
 from echo_core.adapters.redis_metrics import RedisStepMetrics
 from echo_core.adapters.redis_tickets import RedisTicketStore
@@ -408,6 +409,11 @@ def _engine(settings: Settings, url: str, name: str) -> AbstractAsyncContextMana
 def configure_process(settings: Settings, process: str) -> None:
     """Logs of a long-running process."""
     configure_logging(settings.log, process=process)
+
+
+def stand_back(settings: Settings) -> None:
+    """Give the API precedence over this process, a worker's, on a busy machine. Cannot be undone."""
+    lower_priority(settings.worker.nice)
 
 
 def load_settings(config: Path | None = None) -> Settings:

@@ -171,6 +171,7 @@ class WorkerSettings(Section):
     ring_again_s: float = Field(default=30.0, gt=0)
     poll_delay_s: float = Field(default=0.05, gt=0)
     shutdown_grace_s: float = Field(default=10.0, ge=0)
+    nice: int = Field(default=5, ge=0, le=19)
 
     @model_validator(mode="after")
     def _beats_within_lease(self) -> Self:

@@ -163,7 +163,7 @@ def stop_instance(instance: Instance) -> None:
 @pytest.fixture(scope="session")
 def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
     """One Echo that the tests which break nothing share."""
-    running = start_instance(tmp_path_factory.mktemp("echo"))
+    running = start_instance(tmp_path_factory.mktemp("echo"), ECHO_WORKER__CPU_SLOTS="2")
     yield running
     stop_instance(running)
 

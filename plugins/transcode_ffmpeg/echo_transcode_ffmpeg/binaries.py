@@ -37,13 +37,14 @@ class Tools:
         return {"zscale", "tonemap"} <= self.filters
 
 
-def limits(config: FfmpegConfig, *, cpu_s: float, file_bytes: int = GIB) -> Limits:
-    """The limits of one program, from the configuration and what this call may cost."""
+def limits(config: FfmpegConfig, *, cpu_s: float, file_bytes: int = GIB, heavy: bool = False) -> Limits:
+    """The limits of one program, from the configuration and what this call may cost. ``heavy``: an encode, which
+    stands back from everything; what is quick stands back only half as far, so that encodes do not hold it up."""
     return Limits(
         memory_bytes=config.memory_limit_bytes,
         cpu_s=int(cpu_s) + 1,
         file_bytes=file_bytes,
-        nice=config.nice,
+        nice=config.nice if heavy else config.nice // 2,
         network=config.sandbox_network,
         files=config.sandbox_files,
         calls=config.sandbox_calls,

@@ -22,8 +22,8 @@ class FfmpegConfig(BaseModel):
     preset: Preset = Field("veryfast", description="x264 preset: slower ones give smaller files for more CPU")
     crf: int = Field(23, ge=10, le=40, description="x264 quality: lower is better and larger")
     audio_bitrate_bps: int = Field(128_000, ge=32_000, le=512_000, description="AAC, stereo")
-    threads: int = Field(0, ge=0, le=64, description="threads of each encoder; 0 lets ffmpeg choose")
-    nice: int = Field(10, ge=0, le=19, description="lowers the priority of every ffmpeg")
+    threads: int = Field(0, ge=0, le=64, description="threads of each encoder; 0: as many as there are processors")
+    nice: int = Field(10, ge=0, le=19, description="lowers the priority of encodes; other work by half as much")
     memory_limit_bytes: int = Field(6 * GIB, ge=GIB, description="address space of one ffmpeg")
     sandbox_network: Sandbox = Field(
         "auto", description="run ffmpeg without any network: where the system permits it, always, or not"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ NO_OWN_KEYFRAMES = 1_000_000
 STARTUP_TIMEOUT_S = 30.0
 EARLY_FRAMES = 0.25
 MAX_CHANNELS = 2
+MAX_THREADS = 16
+"""Of one encoder. Each keeps pictures of its own; more bring nothing at the sizes of a ladder."""
 SHORTER_TOLERANCE = 0.02
 SHORTER_TOLERANCE_S = 0.5
 AUDIO = "audio"
@@ -59,6 +62,7 @@ def video_options(config: FfmpegConfig, request: LadderRequest, rung: Rung) -> d
         **arguments.KEEP_TIMES,
         "c:v": "libx264",
         "preset": config.preset,
+        "threads": encoder_threads(config),
         "crf": config.crf,
         "maxrate": rung.max_bitrate_bps,
         "bufsize": 2 * rung.max_bitrate_bps,
@@ -67,8 +71,6 @@ def video_options(config: FfmpegConfig, request: LadderRequest, rung: Rung) -> d
         "flags": "+cgop",
         "an": None,
     }
-    if config.threads:
-        options["threads"] = config.threads
     if request.align_to_s:
         # A little early, so that the frame at the boundary becomes the keyframe however ffmpeg rounds: some versions
         # take the frame nearest to the time, others the first one not before it.
@@ -80,6 +82,12 @@ def video_options(config: FfmpegConfig, request: LadderRequest, rung: Rung) -> d
         group = max(1, round(rung.fps * request.segment_s))
         options |= {"g": group, "keyint_min": group}
     return options
+
+
+def encoder_threads(config: FfmpegConfig) -> int:
+    """Threads of each rung's encoder. x264 would take half as many again as there are processors, for each rung: more
+    memory and more to wait for, and no more speed, since the rungs share the processors anyway."""
+    return config.threads or min(MAX_THREADS, len(os.sched_getaffinity(0)))
 
 
 def audio_options(config: FfmpegConfig, media: MediaInfo, segment_s: float) -> dict[str, Any]:
@@ -105,6 +113,7 @@ async def encode_ladder(tools: Tools, config: FfmpegConfig, request: LadderReque
         timeout_s=STARTUP_TIMEOUT_S + config.encode_timeout_factor * request.media.duration_s,
         doing="encoding",
         on_progress=request.on_progress,
+        heavy=True,
     )
     made: list[Measured] = []
     if request.media.video is not None:

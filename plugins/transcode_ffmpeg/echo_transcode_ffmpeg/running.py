@@ -70,8 +70,11 @@ class Runner:
         timeout_s: float,
         doing: str,
         on_progress: ProgressCallback = ignore_progress,
+        heavy: bool = False,
     ) -> Outcome:
         """Run ``argv`` (with ``-progress pipe:1``) in ``out_dir`` and return its outcome, exit status 0.
+
+        ``heavy``: it takes every processor for long.
 
         Raises what ``errors.run_failed`` and ``errors.timed_out`` say.
         """
@@ -84,6 +87,7 @@ class Runner:
                     self.config,
                     cpu_s=timeout_s * (os.cpu_count() or 1),
                     file_bytes=OUTPUT_FACTOR * self.media.size_bytes + GIB,
+                    heavy=heavy,
                 ),
                 timeout_s=timeout_s,
                 view=View(reads=(self.path,), writes=(out_dir,)),

@@ -9,6 +9,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 from echo_transcode_ffmpeg import process
 from echo_transcode_ffmpeg.process import NOTHING, Limits, OutputTooLargeError, ProgramTimeoutError, View, run
@@ -99,6 +100,33 @@ async def test_processor_time_is_limited() -> None:
 async def test_priority_is_lowered() -> None:
     outcome = await outcome_of(python("import os; print(os.nice(0))"), replace(LIMITS, nice=7))
     assert int(outcome.stdout) == min(19, os.nice(0) + 7)
+
+
+def autogroup_of(pid: int) -> str:
+    path = Path(f"/proc/{pid}/autogroup")
+    return path.read_text().strip() if path.exists() else ""
+
+
+async def test_the_program_stands_back_where_niceness_alone_would_not_count() -> None:
+    pids: asyncio.Queue[int] = asyncio.Queue()
+
+    def line(text: str) -> bool:
+        pids.put_nowait(int(text))
+        return True
+
+    argv, limits = python(RUN_FOREVER), replace(LIMITS, nice=9)
+    task = asyncio.create_task(run(argv, cwd=Path("/"), limits=limits, timeout_s=PATIENCE_S, on_line=line))
+    pid = await pids.get()
+    try:
+        assert os.sched_getscheduler(pid) == os.SCHED_BATCH
+        assert psutil.Process(pid).ionice().ioclass == psutil.IOPRIO_CLASS_IDLE
+        group = autogroup_of(pid)
+        if not group:
+            pytest.skip("this kernel does not group tasks by session")
+        assert group.split()[-1] == str(min(19, os.nice(0) + 9))
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
 
 
 async def test_there_is_no_network() -> None:

@@ -62,9 +62,12 @@ def worker(context: typer.Context) -> None:
 
     Example: [bold]ECHO_WORKER__CPU_SLOTS=4 echoctl worker[/bold]
     """
+    from echo_core import bootstrap
     from echo_core.entrypoints.worker import work
 
-    asyncio.run(work(settings_of(context)))
+    settings = settings_of(context)
+    bootstrap.stand_back(settings)
+    asyncio.run(work(settings))
 
 
 def migrate(context: typer.Context) -> None:
