@@ -400,6 +400,7 @@ def _engine(settings: Settings, url: str, name: str) -> AbstractAsyncContextMana
         pool_size=database.pool_size,
         statement_timeout_s=database.statement_timeout_s,
         connect_timeout_s=database.connect_timeout_s,
+        transaction_pooling=database.transaction_pooling,
     )
 
 

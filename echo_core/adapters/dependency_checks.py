@@ -34,7 +34,12 @@ async def check_dependencies(settings: Settings, registry: PluginRegistry, secre
                 "Migrations are missing.", code="migrations_pending", remedy="Run 'echoctl migrate'."
             )
         for url in (where().api_url, where().worker_url):
-            async with open_engine(url, application_name="echo doctor", pool_size=1) as engine:
+            async with open_engine(
+                url,
+                application_name="echo doctor",
+                pool_size=1,
+                transaction_pooling=settings.database.transaction_pooling,
+            ) as engine:
                 await check_schema(engine)
         return "answers for the API's and the worker's role, migrations are up to date"
 

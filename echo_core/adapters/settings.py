@@ -68,6 +68,7 @@ class DatabaseSettings(Section):
     api_url: SecretStr = SecretStr("")
     worker_url: SecretStr = SecretStr("")
     pool_size: int = Field(default=10, ge=1)
+    transaction_pooling: bool = False
     statement_timeout_s: float = Field(default=10.0, gt=0)
     connect_timeout_s: float = Field(default=5.0, gt=0)
 

@@ -89,6 +89,8 @@ def test_reference_names_the_reserved_variables() -> None:
 
 
 def as_shown(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, str):
         return f'"{value}"'
     return str(value).replace("'", '"')

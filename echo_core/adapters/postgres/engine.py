@@ -18,6 +18,8 @@ POOL_TIMEOUT_S = 10.0
 """How long a caller waits for a free connection before it is told that the database is busy."""
 IDLE_IN_TRANSACTION_TIMEOUT_S = 60
 """Units of work take milliseconds; one that idles this long belongs to a process that hangs and holds locks."""
+BEGIN_WITH = "echo_begin_with"
+"""Execution option of an engine: what ``transaction`` appends to the statement that begins."""
 CLIENT_GRACE_S = 5.0
 """The client gives up this much later than the server should have: only then is the server itself gone."""
 
@@ -55,23 +57,30 @@ async def open_engine(
     pool_size: int = 10,
     statement_timeout_s: float = 10.0,
     connect_timeout_s: float = 5.0,
+    transaction_pooling: bool = False,
 ) -> AsyncIterator[AsyncEngine]:
     """A pool of connections, closed at the end. Nothing connects before the first use.
 
     The connections are in autocommit mode: ``Transaction`` begins, in the round trip that also takes on the role, and
-    commits. ``statement_timeout_s`` 0: none.
+    commits. ``statement_timeout_s`` 0: none. ``transaction_pooling``: a pooler stands between, from which each
+    transaction gets another connection. No statement stays prepared then, and what is set is set for the transaction.
     """
-    server_settings = {
-        "application_name": application_name,
+    settings = {
         "statement_timeout": str(round(statement_timeout_s * 1000)),
         "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_TIMEOUT_S * 1000),
         "timezone": "UTC",
     }
     connect_args: dict[str, Any] = {
-        "server_settings": server_settings,
+        "server_settings": {"application_name": application_name, **({} if transaction_pooling else settings)},
         "timeout": connect_timeout_s,
         "command_timeout": statement_timeout_s + CLIENT_GRACE_S if statement_timeout_s else None,
     }
+    begin_with = ""
+    if transaction_pooling:
+        connect_args |= {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
+        begin_with = "; select " + ", ".join(
+            f"set_config('{name}', '{value}', true)" for name, value in settings.items()
+        )
     engine = create_async_engine(
         driver_url(url),
         isolation_level="AUTOCOMMIT",
@@ -80,6 +89,7 @@ async def open_engine(
         pool_timeout=POOL_TIMEOUT_S,
         pool_use_lifo=True,
         connect_args=connect_args,
+        execution_options={BEGIN_WITH: begin_with},
         json_serializer=json_text,
         json_deserializer=msgspec.json.decode,
         hide_parameters=True,  # titles, tokens and claims have no place in logs

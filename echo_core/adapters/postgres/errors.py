@@ -36,6 +36,13 @@ def unavailable(error: BaseException) -> UnavailableError | None:
             code="database_unavailable",
             remedy="Check the user, password and database name in database.url (and api_url, worker_url).",
         )
+    if state == "08P01" and "startup parameter" in str(error):  # protocol_violation, as PgBouncer says it
+        return UnavailableError(
+            "There is a pooler in front of the database that takes no settings.",
+            code="database_unavailable",
+            remedy="Set database.transaction_pooling = true if it pools transactions, or add statement_timeout and "
+            "idle_in_transaction_session_timeout to its ignore_startup_parameters.",
+        )
     if _is_away(error, state):
         return UnavailableError(
             "The database cannot be reached.",

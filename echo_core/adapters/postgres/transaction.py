@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.util import greenlet_spawn
 
+from echo_core.adapters.postgres.engine import BEGIN_WITH
 from echo_core.adapters.postgres.errors import translated
 from echo_core.adapters.postgres.queries import Query
 from echo_core.domain.users import User
@@ -101,7 +102,7 @@ async def transaction(engine: AsyncEngine, begin: str) -> AsyncIterator[Transact
     doomed = True
     try:
         with translated():
-            await driver.execute(begin)
+            await driver.execute(begin + engine.sync_engine.get_execution_options().get(BEGIN_WITH, ""))
         yield tx
         with translated():
             outcome = await driver.execute("commit")
