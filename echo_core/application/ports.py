@@ -114,9 +114,6 @@ class VideoRepository(Protocol):
     async def remove(self, video_id: VideoId) -> None:
         """Delete the row and everything that hangs on it."""
 
-    async def list_page(self, query: VideoQuery) -> VideoPage:
-        """One page, newest first, tombstones left out. Fast: no ORM."""
-
 
 class UploadRepository(Protocol):
     """Uploads, one for each video."""
@@ -316,6 +313,10 @@ class UserUnitsOfWork(Protocol):
 
     def for_user(self, user: User) -> AbstractAsyncContextManager[UnitOfWork]:
         """One transaction."""
+
+    async def list_videos(self, user: User, query: VideoQuery) -> VideoPage:
+        """One page of this caller's videos, newest first, tombstones left out. The hottest read, so it is one call
+        instead of a unit of work, and sees just as little."""
 
     async def event_heads(self, owner_ids: Sequence[UserId]) -> Mapping[UserId, int]:
         """The newest event number of each of these owners (numbers only; nothing else of theirs)."""

@@ -58,8 +58,7 @@ METADATA_FIELDS = ("title", "description", "tags", "language", "visibility", "ch
 
 async def list_videos(services: ApiServices, user: User, query: VideoQuery) -> VideoPage:
     """One page of the caller's videos, newest first."""
-    async with services.units_of_work.for_user(user) as uow:
-        return await uow.videos.list_page(query)
+    return await services.units_of_work.list_videos(user, query)
 
 
 async def get_details(services: ApiServices, user: User, video_id: VideoId) -> VideoDetails:

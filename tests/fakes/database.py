@@ -79,6 +79,10 @@ class FakeDatabase:
                 self.open_units -= 1
             self.rings.extend(uow.rung)
 
+    async def list_videos(self, user: User, query: VideoQuery) -> VideoPage:
+        async with self._unit(user.id) as uow:
+            return await uow.videos.list_page(query)
+
     async def event_heads(self, owner_ids: Sequence[UserId]) -> Mapping[UserId, int]:
         return {o: sum(e.owner_id == o for e in self.tables.events) for o in owner_ids}
 

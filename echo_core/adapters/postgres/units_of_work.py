@@ -9,7 +9,7 @@ from typing import TypeAlias
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from echo_core.adapters.postgres import statistics
+from echo_core.adapters.postgres import statistics, video_pages
 from echo_core.adapters.postgres.artefacts import PostgresArtefactRepository
 from echo_core.adapters.postgres.events import PostgresEventRepository
 from echo_core.adapters.postgres.idempotency import PostgresIdempotencyRepository
@@ -19,9 +19,10 @@ from echo_core.adapters.postgres.transaction import BEGIN_AS_SERVICE, Transactio
 from echo_core.adapters.postgres.uploads import PostgresUploadRepository
 from echo_core.adapters.postgres.videos import PostgresVideoRepository
 from echo_core.adapters.postgres.workers import PostgresWorkerRepository
-from echo_core.application.ports import QueueStatistics
+from echo_core.application.ports import QueueStatistics, VideoQuery
 from echo_core.domain.ids import StepId, UserId
 from echo_core.domain.users import User
+from echo_core.domain.videos import VideoPage
 from echo_core.plugin_api.events import Event
 from echo_core.plugin_api.steps import Resource
 
@@ -75,6 +76,10 @@ class PostgresUserUnitsOfWork:
     def for_user(self, user: User) -> AbstractAsyncContextManager[PostgresUnitOfWork]:
         """One transaction in which row level security shows and takes only this user's rows."""
         return _unit_of_work(self._engine, begin_as_user(user), user.id, self._after_commit)
+
+    async def list_videos(self, user: User, query: VideoQuery) -> VideoPage:
+        """One page of this user's videos, newest first, tombstones left out."""
+        return await video_pages.list_videos(self._engine, user, query)
 
     async def event_heads(self, owner_ids: Sequence[UserId]) -> Mapping[UserId, int]:
         """The newest event number of each of these owners; 0 when there was never any."""

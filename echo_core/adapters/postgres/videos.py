@@ -12,11 +12,9 @@ from echo_core.adapters.postgres.queries import Query
 from echo_core.adapters.postgres.tables import VideoRow
 from echo_core.adapters.postgres.transaction import Transaction
 from echo_core.adapters.postgres.values import storable_text
-from echo_core.adapters.postgres.video_pages import list_page
-from echo_core.application.ports import VideoQuery
 from echo_core.domain.errors import UnknownEntityError
 from echo_core.domain.ids import UserId, VideoId
-from echo_core.domain.videos import Chapter, Video, VideoPage, VideoStatus, Visibility
+from echo_core.domain.videos import Chapter, Video, VideoStatus, Visibility
 
 UNCHANGEABLE = frozenset({"id", "owner_id", "created_at", "updated_at"})
 """Never written by ``save``; ``updated_at`` is the database's."""
@@ -50,10 +48,6 @@ class PostgresVideoRepository:
     async def remove(self, video_id: VideoId) -> None:
         """Delete the row and, by cascade, everything that hangs on it. Events stay."""
         await self._tx.execute(delete(VideoRow.__table__).where(VideoRow.id == video_id))
-
-    async def list_page(self, query: VideoQuery) -> VideoPage:
-        """One page, newest first, tombstones left out."""
-        return await list_page(self._tx, query)
 
 
 @cache

@@ -19,6 +19,7 @@ from echo_core.adapters.postgres import schema
 from echo_core.adapters.postgres.engine import open_engine
 from echo_core.adapters.postgres.migrate import MigrationError, migrate, pending, scram_verifier
 from echo_core.adapters.postgres.schema import SchemaError, check_schema, code_revision, migrations_location
+from echo_core.adapters.postgres.transaction import BEGIN_AS_SERVICE, transaction
 from echo_core.adapters.postgres.units_of_work import PostgresUserUnitsOfWork, PostgresWorkerUnitsOfWork
 from echo_core.application.ports import NewEvent, VideoQuery
 from echo_core.domain.ids import UserId
@@ -77,14 +78,12 @@ async def live(database, new_video, new_job) -> None:
             await uow.jobs.add(job)
             await uow.events.add([NewEvent(type="video.created", owner_id=alice.id, video_id=video.id)])
             assert await uow.jobs.queue_position(job.steps[0].id) == 0
-        async with api.for_user(bob) as uow:
-            assert (await uow.videos.list_page(VideoQuery(limit=5))).videos == ()
+        assert (await api.list_videos(bob, VideoQuery(limit=5))).videos == ()
         async with worker.for_worker() as uow:
             before, step_id = await uow.jobs.claim_candidate(Resource.LIGHT)
             await uow.jobs.save(before, before.claimed(step_id, worker="w", now=await uow.jobs.now(), lease_s=9))
             assert await uow.jobs.learned_rates() == {}
-        async with api.for_user(alice) as uow:
-            assert len((await uow.videos.list_page(VideoQuery(limit=5))).videos) == 1
+        assert len((await api.list_videos(alice, VideoQuery(limit=5))).videos) == 1
         assert await api.event_heads([alice.id, bob.id]) == {alice.id: 1, bob.id: 0}
         assert (await api.queue_statistics())[0].running == 1
 
@@ -188,8 +187,8 @@ async def test_an_upgrade_keeps_the_data_of_every_earlier_revision(postgres, new
 
 async def titles(database) -> list[str]:
     opened = open_engine(database.worker_url)
-    async with opened as engine, PostgresWorkerUnitsOfWork(engine, None).for_worker() as uow:
-        return [video.title for video in (await uow.videos.list_page(VideoQuery(limit=5))).videos]
+    async with opened as engine, transaction(engine, BEGIN_AS_SERVICE) as tx:
+        return [row.title for row in await tx.execute(sa.text("select title from echo.videos limit 5"))]
 
 
 @pytest.mark.parametrize(

@@ -3,16 +3,21 @@
 # ruff: noqa: S608 - table names are this file's own
 from __future__ import annotations
 
+import asyncio
 import json
+from uuid import uuid4
 
+import asyncpg
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 
 from echo_core.adapters.postgres.engine import open_engine
 from echo_core.adapters.postgres.errors import sqlstate
-from echo_core.adapters.postgres.transaction import BEGIN, BEGIN_AS_SERVICE, begin_as_user, transaction
-from echo_core.application.ports import NewEvent
+from echo_core.adapters.postgres.transaction import BEGIN, BEGIN_AS_SERVICE, begin_as_user, fetch_alone, transaction
+from echo_core.adapters.postgres.units_of_work import PostgresUserUnitsOfWork
+from echo_core.application.ports import NewEvent, VideoQuery
+from echo_core.domain.ids import UserId
 from echo_core.domain.users import User
 from tests.integration.postgres.test_small_repositories import upload_of
 
@@ -129,7 +134,7 @@ async def test_functions_that_see_more_have_a_fixed_path_and_an_owner_that_may_d
                     r.rolsuper or r.rolbypassrls as mighty,
                     array(select grantee::regrole::text from aclexplode(p.proacl) where grantee <> proowner) as callers
                 from pg_proc p join pg_roles r on r.oid = p.proowner
-                where p.pronamespace = 'echo'::regnamespace and p.proname <> 'schema_revision'
+                where p.pronamespace = 'echo'::regnamespace and p.prosecdef
                 """
             )
         )
@@ -193,10 +198,14 @@ ESCAPES = [
     "select * from echo.alembic_version",
     "select * from echo.workers",
 ]
-TELLS_NUMBERS = ["select * from echo.event_heads('{}')", "select * from echo.queue_statistics()"]
+ONLY_FOR_THE_LOGIN = [
+    "select * from echo.event_heads('{}')",
+    "select * from echo.queue_statistics()",
+    "select echo.list_videos('{}', 1, null, null, null)",
+]
 
 
-@pytest.mark.parametrize("escape", [*ESCAPES, *TELLS_NUMBERS])
+@pytest.mark.parametrize("escape", [*ESCAPES, *ONLY_FOR_THE_LOGIN])
 async def test_no_way_leads_out_of_a_users_transaction(api_engine, alice, escape):
     with pytest.raises(DBAPIError) as caught:
         async with transaction(api_engine, begin_as_user(alice)) as tx:
@@ -263,3 +272,44 @@ async def test_what_users_write_about_themselves_is_not_shown_to_policies(api_en
     async with transaction(api_engine, begin_as_user(user)) as tx:
         claims = (await tx.execute(sql("select current_setting('request.jwt.claims')"))).scalar_one()
     assert set(json.loads(claims)) == {"app_metadata", "sub", "role"}
+
+
+async def test_a_list_of_videos_shows_only_the_callers_and_leaves_the_connection_without_a_role(
+    database, stored, alice, bob
+):
+    mine = (await stored(alice))[0].id
+    await stored(bob)
+    async with open_engine(database.api_url, pool_size=1) as engine:
+        units_of_work = PostgresUserUnitsOfWork(engine, nobody)
+        for _ in range(8):  # the plan is kept from the sixth time on
+            page = await units_of_work.list_videos(alice, VideoQuery(limit=5))
+            assert [video.id for video in page.videos] == [mine]
+        left_behind = "select current_user || coalesce(current_setting('request.jwt.claims', true), '')"
+        assert await fetch_alone(engine, left_behind) == "echo_api"
+        stranger = User(id=UserId(uuid4()), claims={"sub": str(alice.id), "role": "service_role"})
+        assert (await units_of_work.list_videos(stranger, VideoQuery(limit=5))).videos == ()
+
+
+async def test_a_list_that_fails_gives_its_connection_back_or_closes_it(database, stored, alice):
+    await stored(alice)
+    async with open_engine(database.api_url, pool_size=1) as engine:
+        with pytest.raises(asyncpg.PostgresError):
+            await fetch_alone(engine, "select 1 / 0")
+        sleeping = asyncio.create_task(fetch_alone(engine, "select pg_sleep(60)"))
+        while not await sleeps(database):
+            await asyncio.sleep(0.01)
+        sleeping.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sleeping
+        page = await PostgresUserUnitsOfWork(engine, nobody).list_videos(alice, VideoQuery(limit=5))
+        assert len(page.videos) == 1
+
+
+async def nobody(*_: object) -> None:
+    """Nothing to tell."""
+
+
+async def sleeps(database) -> bool:
+    async with open_engine(database.owner_url) as engine, transaction(engine, "begin") as tx:
+        found = await tx.execute(sql("select 1 from pg_stat_activity where query like 'select pg_sleep%'"))
+        return found.first() is not None

@@ -64,7 +64,7 @@ async def test_a_tombstone_is_found_only_on_request_and_not_listed(api, alice, s
         with pytest.raises(UnknownEntityError):
             await uow.videos.get(video.id)
         assert (await uow.videos.get(video.id, deleted=True)).deleted_at == video.created_at
-        assert (await uow.videos.list_page(VideoQuery(limit=10))).videos == ()
+    assert (await api.list_videos(alice, VideoQuery(limit=10))).videos == ()
 
 
 async def test_remove_takes_everything_that_hangs_on_the_video(worker, alice, stored, new_artefact):
@@ -80,19 +80,17 @@ async def test_remove_takes_everything_that_hangs_on_the_video(worker, alice, st
 async def test_pages_go_from_newest_to_oldest_and_end(api, alice, stored):
     ids = [(await stored(alice, job=False))[0].id for _ in range(5)]
     seen, before = [], None
-    async with api.for_user(alice) as uow:
-        while True:
-            page = await uow.videos.list_page(VideoQuery(limit=2, before=before))
-            seen += [video.id for video in page.videos]
-            if (before := page.next_before) is None:
-                break
+    while True:
+        page = await api.list_videos(alice, VideoQuery(limit=2, before=before))
+        seen += [video.id for video in page.videos]
+        if (before := page.next_before) is None:
+            break
     assert seen == ids[::-1]
 
 
 async def test_a_full_last_page_says_that_it_is_the_last(api, alice, stored):
     await stored(alice)
-    async with api.for_user(alice) as uow:
-        assert (await uow.videos.list_page(VideoQuery(limit=1))).next_before is None
+    assert (await api.list_videos(alice, VideoQuery(limit=1))).next_before is None
 
 
 async def test_a_list_can_be_narrowed_by_status_and_text(api, alice, stored):
@@ -101,16 +99,14 @@ async def test_a_list_can_be_narrowed_by_status_and_text(api, alice, stored):
     await stored(alice, title="50% OFF_")
 
     async def found(**query: object) -> int:
-        async with api.for_user(alice) as uow:
-            return len((await uow.videos.list_page(VideoQuery(limit=10, **query))).videos)
+        return len((await api.list_videos(alice, VideoQuery(limit=10, **query))).videos)
 
     assert await found(status=VideoStatus.READY) == 2
     assert await found(text="% off_") == 2
     assert await found(text="A.MP4") == 1
     assert await found(text="\\") == 0
     assert await found(text="\x00") == 0
-    async with api.for_user(alice) as uow:
-        page = await uow.videos.list_page(VideoQuery(limit=10, status=VideoStatus.READY, text="50% off"))
+    page = await api.list_videos(alice, VideoQuery(limit=10, status=VideoStatus.READY, text="50% off"))
     assert [video.id for video in page.videos] == [ready.id]
 
 
@@ -128,8 +124,7 @@ async def test_a_list_tells_poster_playable_and_percent(api, worker, alice, stor
         )
 
     async def row():
-        async with api.for_user(alice) as uow:
-            without, with_job = (await uow.videos.list_page(VideoQuery(limit=10))).videos
+        without, with_job = (await api.list_videos(alice, VideoQuery(limit=10))).videos
         assert (without.id, without.job_id, without.percent, without.has_poster) == (bare.id, None, None, False)
         return with_job
 
