@@ -1,11 +1,17 @@
-"""Structured logs on standard error: one event a line, ids as fields, one correlation id from request to step."""
+"""Structured logs on standard error: one event a line, ids as fields, one correlation id from request to step.
+
+Our own events are written straight away. Taking each through the standard library's records, handlers and formatter, as
+foreign ones must, costs more than twice the processor time, and every request writes one.
+"""
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
+from typing import Any
 
+import msgspec
 import structlog
 from structlog.typing import Processor
 
@@ -15,7 +21,6 @@ _SHARED: Sequence[Processor] = (
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
-    structlog.stdlib.ExtraAdder(),
     structlog.processors.TimeStamper(fmt="iso", utc=True),
     structlog.processors.StackInfoRenderer(),
 )
@@ -31,19 +36,50 @@ def _is_no_refusal(record: logging.LogRecord) -> bool:
     return record.msg != NO_HANDSHAKE
 
 
+_encode = msgspec.json.Encoder(enc_hook=repr).encode
+_render_anything = structlog.processors.JSONRenderer()
+
+
+def _as_json(logger: Any, method: str, event: MutableMapping[str, Any]) -> str | bytes:
+    """The event as JSON in ASCII, where nothing can pass for the end of a line or a terminal's command.
+
+    msgspec takes a twentieth of the time, but escapes no other characters and takes fewer types.
+    """
+    try:
+        encoded = _encode(event)
+    except (TypeError, ValueError):
+        return _render_anything(logger, method, event)
+    return encoded.decode() if encoded.isascii() else _render_anything(logger, method, event)
+
+
+class _Lines:
+    """A logger that writes each line at once. Its name is what ``get_logger`` was given."""
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name
+        self._stream = sys.stderr
+
+    def msg(self, line: str) -> None:
+        """Write one line, in one piece: threads may log at the same time."""
+        self._stream.write(f"{line}\n")
+        self._stream.flush()
+
+    log = debug = info = warn = warning = error = critical = exception = fatal = failure = err = msg
+
+
 def configure_logging(settings: LogSettings, *, process: str) -> None:
-    """Send structlog's and the standard library's records through one formatter. Call once, at start."""
+    """Write structlog's and the standard library's events in one format. Call once, at start."""
     console = settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())
     renderer: list[Processor] = (
         # The default draws every local variable: secrets among them, and seconds in which the loop stands still.
         [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)]
         if console
-        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        else [structlog.processors.format_exc_info, _as_json]
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=_SHARED,
+            foreign_pre_chain=[*_SHARED, structlog.stdlib.ExtraAdder()],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
         )
     )
@@ -57,13 +93,9 @@ def configure_logging(settings: LogSettings, *, process: str) -> None:
         logging.getLogger(name).propagate = True
     logging.getLogger("uvicorn.error").addFilter(_is_no_refusal)
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *_SHARED,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
+        processors=[*_SHARED, *renderer],
+        logger_factory=_Lines,
+        wrapper_class=structlog.make_filtering_bound_logger(root.level),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(process=process)

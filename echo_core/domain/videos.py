@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from echo_core.domain.ids import UserId, VideoId
+from echo_core.domain.ids import JobId, UserId, VideoId
 
 
 class VideoStatus(StrEnum):
@@ -72,7 +72,6 @@ class VideoSummary:
     request, and a frozen one takes twice as long to make."""
 
     id: VideoId
-    owner_id: UserId
     status: VideoStatus
     title: str
     filename: str
@@ -85,7 +84,7 @@ class VideoSummary:
     size_bytes: int | None
     has_poster: bool
     playable: bool
-    job_id: str | None = None
+    job_id: JobId | None = None
     percent: float | None = None
 
 

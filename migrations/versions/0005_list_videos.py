@@ -19,10 +19,10 @@ returns text language plpgsql set search_path = '' as $$
 begin
     perform set_config('role', 'authenticated', true), set_config('request.jwt.claims', claims, true);
     return (
-        -- One text for the whole page: reading it costs the caller a third of what fifty rows of sixteen values do.
+        -- One text for the whole page: reading it costs the caller a third of what fifty rows of fifteen values do.
         select coalesce(json_agg(listed order by listed.id desc), '[]')
         from (
-            select v.id, v.owner_id, v.status, v.title, v.filename, v.visibility, v.created_at, v.updated_at,
+            select v.id, v.status, v.title, v.filename, v.visibility, v.created_at, v.updated_at,
                 v.duration_s, v.width, v.height, v.size_bytes, seen.has_poster, seen.playable, job.id as job_id,
                 -- A job that goes on is never told to be done.
                 case when work.percent > 99.9 then 99.9 else round(work.percent::numeric, 1) end as percent

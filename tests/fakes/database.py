@@ -179,7 +179,7 @@ class FakeVideos(_Repository):
             **{name: getattr(video, name) for name in shared},
             has_poster=POSTER_KIND in kinds,
             playable=RENDITION_KIND in kinds,
-            job_id=str(job.id) if job is not None else None,
+            job_id=job.id if job is not None else None,
             percent=job_percent(job) if job is not None else None,
         )
 

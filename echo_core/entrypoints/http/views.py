@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from uuid import UUID
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -51,7 +50,7 @@ def video_item(video: videos.VideoSummary, poster_url: Callable[[VideoId], str])
         size_bytes=video.size_bytes,
         playable=video.playable,
         poster_url=poster_url(video.id) if video.has_poster else None,
-        job_id=UUID(video.job_id) if video.job_id else None,
+        job_id=video.job_id,
         percent=video.percent,
     )
 
