@@ -21,7 +21,16 @@ _TRUNCATED = ("moov atom not found", "Invalid data found")
 _MP4_BOXES = (b"ftyp", b"mdat", b"moov", b"wide", b"free", b"skip")
 _NO_SPACE = ("No space left on device", "Disk quota exceeded")
 _NO_MEMORY = ("Cannot allocate memory", "Resource temporarily unavailable")
-_UNREADABLE = ("Invalid data found when processing input", "not on whitelist", "Decoder not found", "does not contain")
+_TOO_LARGE = ("File too large",)
+_CRASHES = frozenset({signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSYS})
+"""A decoder that stumbled over the file, or one that was stopped at a call it has no business to make."""
+_UNREADABLE = (
+    "Invalid data found when processing input",
+    "not on whitelist",
+    "Decoder not found",
+    "does not contain",
+    "Cannot determine format of input stream",  # not one picture could be decoded
+)
 
 
 def unreadable(message: str, code: str, remedy: str) -> InvalidRequestError:
@@ -69,14 +78,31 @@ def inspection_failed(outcome: Outcome, path: Path, head: bytes) -> EchoError:
     return with_lines(error, outcome.errors, path)
 
 
+def lost_output(outcome: Outcome) -> bool:
+    """Whether bytes could not be written. ffmpeg 5 says so and exits with 0 where only its last write failed."""
+    return any(mark in line for line in outcome.errors for mark in (*_NO_SPACE, *_TOO_LARGE))
+
+
 def run_failed(outcome: Outcome, path: Path, doing: str) -> EchoError:
-    """The error for an ffmpeg that did not exit with 0 while ``doing`` (``encoding``, ``making the poster``)."""
+    """The error for an ffmpeg that failed or lost output while ``doing`` (``encoding``, ``making the poster``)."""
     text = "\n".join(outcome.errors)
     error: EchoError
     if any(mark in text for mark in _NO_SPACE):
         error = InsufficientStorageError(f"The disk became full while {doing}.")
     elif outcome.returncode == -signal.SIGXCPU:
         error = ProviderError(f"The limit of processor time was reached while {doing}.", code="transcode_cpu_limit")
+    elif any(mark in text for mark in _TOO_LARGE):
+        error = ProviderError(
+            f"What ffmpeg wrote grew far beyond the source while {doing}.",
+            code="transcode_output_too_large",
+            remedy="Export the file again as MP4 (H.264, AAC) and upload that.",
+        )
+    elif -outcome.returncode in _CRASHES:
+        error = ProviderError(
+            f"ffmpeg crashed while {doing}.",
+            code="transcode_crashed",
+            remedy="Export the file again as MP4 (H.264, AAC) and upload that; a newer ffmpeg may help too.",
+        )
     elif outcome.returncode < 0 or any(mark in text for mark in _NO_MEMORY):
         error = UnavailableError(
             f"ffmpeg was ended by the system while {doing}.",

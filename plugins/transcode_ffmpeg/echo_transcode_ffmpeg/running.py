@@ -96,7 +96,7 @@ class Runner:
             )
         except ProgramTimeoutError as cause:
             raise errors.timed_out(doing, stalled=cause.stalled) from cause
-        if outcome.returncode != 0:
+        if outcome.returncode != 0 or errors.lost_output(outcome):
             raise errors.run_failed(outcome, self.path, doing)
         progress.finish()
         return outcome

@@ -62,6 +62,8 @@ def test_only_a_changed_position_counts_as_progress() -> None:
         (failure(1, "Cannot allocate memory"), UnavailableError, "transcode_killed", True),
         (failure(-signal.SIGKILL), UnavailableError, "transcode_killed", True),
         (failure(-signal.SIGXCPU), ProviderError, "transcode_cpu_limit", False),
+        (failure(-signal.SIGSEGV), ProviderError, "transcode_crashed", False),
+        (failure(1, "file:a.mp4: File too large"), ProviderError, "transcode_output_too_large", False),
         (failure(1, "x: Invalid data found when processing input"), InvalidRequestError, "media_undecodable", False),
         (failure(1, "Conversion failed!"), ProviderError, "transcode_failed", False),
         (timed_out("encoding", stalled=True), UnavailableError, "transcode_stalled", True),
