@@ -37,7 +37,7 @@ dev: $(VENV)/.dev ## Echo and the development tools in .venv
 run: install ## Echo with its own PostgreSQL and Valkey, at http://127.0.0.1:8000
 	@exec $(BIN)/echoctl up
 
-system-packages: ## what tests need from the system: ffmpeg, Chromium, Node.js
+system-packages: ## what tests need from the system: ffmpeg, Chromium, Node.js, libfaketime
 	@scripts/system-packages
 
 check: dev ## format, lint, types, import contracts, unit and contract tests

@@ -38,6 +38,7 @@ SECRET = "a shared secret of the fault suite, thirty-two bytes and more"
 PR_SET_PDEATHSIG = 1
 START_DEADLINE_S = 60.0
 
+DISK_BYTES = 1 << 30
 LEASE_S = 3.0
 RECONCILE_S = 0.5
 SETTINGS = {
@@ -50,11 +51,13 @@ SETTINGS = {
     "ECHO_TRANSCODER__SHORT_SIDES": "[120, 90]",
     "ECHO_PLUGINS__TRANSCODE_FFMPEG__PRESET": "ultrafast",
     "ECHO_PLUGINS__TRANSCODE_FFMPEG__THREADS": "1",
+    "ECHO_PLUGINS__TRANSCODE_FFMPEG__MEMORY_LIMIT_BYTES": str(1 << 30),
     "ECHO_PLUGINS__STORAGE_LOCAL__MIN_FREE_BYTES": "0",
     "ECHO_REALTIME__POLL_S": "1",
     "ECHO_HTTP__CORS_ORIGINS": '["*"]',
     "ECHO_AUTH__HS256_SECRET": SECRET,
     "NO_COLOR": "1",
+    "PYTHONFAULTHANDLER": "1",
 }
 
 
@@ -74,6 +77,18 @@ def wait_for(what: str, found: Callable[[], object], deadline_s: float = 60.0) -
         time.sleep(0.02)
 
 
+def libfaketime() -> Path:
+    """The library that gives one process a clock of its own."""
+    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+    assert found, "libfaketime is missing: run 'make system-packages'"
+    return found[0]
+
+
+def _mount_tmpfs(directory: Path) -> bool:
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES},mode=0700", "echo-faults", str(directory)]
+    return subprocess.run(mount, check=False, capture_output=True).returncode == 0
+
+
 def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
@@ -88,9 +103,14 @@ class Program:
     log: Path
     identity: Mapping[str, object] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
+    ended_by_test: bool = False
+    deaths: list[str] = field(default_factory=list)
+    """Ends that nobody asked for."""
 
     def start(self, **environment: str) -> None:
         assert not self.runs, f"{self.name} runs already"
+        self.note_death()
+        self.ended_by_test = False
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(  # type: ignore[call-overload]
                 list(self.argv),
@@ -112,6 +132,13 @@ class Program:
         assert self.process is not None
         return self.process.pid
 
+    def note_death(self) -> None:
+        """Remember an end that was not the test's doing. A -9 is: ``tests.faults.worker`` gives it to itself."""
+        if self.process is not None and not self.runs and not self.ended_by_test:
+            if (code := self.process.returncode) != -signal.SIGKILL:
+                self.deaths.append(f"{self.name} ended by itself with {code}: {self.log.read_text()[-1500:]}")
+            self.ended_by_test = True  # told once
+
     def send(self, number: int) -> None:
         if self.runs:
             assert self.process is not None
@@ -121,10 +148,15 @@ class Program:
         """Signal it and wait until it has ended."""
         if self.process is None:
             return
+        self.note_death()
+        self.ended_by_test = True
         self.send(number)
         try:
             self.process.wait(deadline_s)
         except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGABRT)  # Python tells where all its threads are
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(5)
             self.process.kill()
             self.process.wait(10)
             raise AssertionError(f"{self.name} did not end within {deadline_s:.0f} s of signal {number}") from None
@@ -146,6 +178,8 @@ class Cluster:
         self.logs = home / "logs"
         for directory in (home, self.data_dir, self.control, self.logs):
             directory.mkdir(parents=True, exist_ok=True)
+        self.has_disk = os.geteuid() == 0 and _mount_tmpfs(self.data_dir)
+        """Whether the data directory is a small disk of its own, which can be filled without harm to anybody."""
         self.postgres_home = Path(tempfile.mkdtemp(prefix="echo-faults-pg-"))
         self.postgres_port, self.redis_port, self.api_port = free_port(), free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.api_port}"
@@ -175,15 +209,26 @@ class Cluster:
         self.postgres = self._program("postgres", postgres, identity)
         self.valkey = self._program("valkey", [*valkey, "--dir", str(home)])
         self.api = self._program("api", [*echoctl, "serve"])
-        self.workers = [
-            self._program(f"worker{n}", [sys.executable, "-m", "tests.faults.worker"]) for n in range(1, workers + 1)
-        ]
+        self.workers = [self._worker(f"worker{n}") for n in range(1, workers + 1)]
         self._migrate = [*echoctl, "migrate"]
         self._database: psycopg.Connection[Any] | None = None
         self.users: dict[str, UUID] = {}
 
     def _program(self, name: str, argv: Sequence[str], identity: Mapping[str, object] | None = None) -> Program:
         return Program(name, argv, self.environment, self.logs / f"{name}.log", identity or {})
+
+    def _worker(self, name: str) -> Program:
+        clock = self.control / f"clock-{name}"
+        clock.write_text("+0")
+        program = self._program(name, [sys.executable, "-m", "tests.faults.worker"])
+        program.environment = {
+            **self.environment,
+            "LD_PRELOAD": str(libfaketime()),
+            "FAKETIME_TIMESTAMP_FILE": str(clock),
+            "FAKETIME_CACHE_DURATION": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        }
+        return program
 
     @property
     def database_url(self) -> str:
@@ -215,6 +260,8 @@ class Cluster:
         if self._database is not None:
             self._database.close()
         shutil.rmtree(self.postgres_home, ignore_errors=True)
+        if self.has_disk:
+            subprocess.run(["umount", "--lazy", str(self.data_dir)], check=True)
 
     def _make_database(self) -> None:
         password = self.postgres_home / "password"
@@ -249,22 +296,48 @@ class Cluster:
 
         wait_for("the API is ready", ready, START_DEADLINE_S)
 
-    def restart_postgres(self) -> None:
-        """At once, as after a crash: nothing is said to the clients, the log is replayed."""
+    def end_postgres(self) -> None:
+        """At once, as after a crash: nothing is said to the clients."""
+        self.wake_postgres()
         self.postgres.end(signal.SIGQUIT)
-        self.start_postgres()
+
+    def wake_postgres(self) -> None:
+        """End a pause."""
+        for child in (*self.postgres.children(), self.postgres):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child.pid, signal.SIGCONT)
+
+    def revive_postgres(self) -> None:
+        """Start it, unless it runs."""
+        if not self.postgres.runs:
+            self.start_postgres()
 
     def heal(self) -> None:
         """Everything runs again and nothing is spoiled any more."""
         for file in self.control.iterdir():
-            file.unlink(missing_ok=True)
-        if not self.postgres.runs:
-            self.start_postgres()
+            if file.name.startswith("clock-"):
+                file.write_text("+0")
+            else:
+                file.unlink(missing_ok=True)
+        (self.data_dir / "filler").unlink(missing_ok=True)
+        self.revive_postgres()
+        self.wake_postgres()
         for program in self.programs:
             program.send(signal.SIGCONT)
             if not program.runs:
                 program.start()
+        with self.redis() as client:
+            client.config_set("maxmemory", "0")
         self.wait_ready()
+
+    def fill_disk(self, *, leave_bytes: int) -> None:
+        """Take all room but ``leave_bytes`` of the data directory's disk, until the file ``filler`` is removed."""
+        assert self.has_disk, "the data directory lies on a disk that others need"
+        disk = os.statvfs(self.data_dir)
+        wanted = disk.f_bavail * disk.f_frsize - leave_bytes
+        if wanted > 0:
+            with (self.data_dir / "filler").open("ab") as filler, contextlib.suppress(OSError):
+                os.posix_fallocate(filler.fileno(), filler.tell(), wanted)
 
     # --- looking in -------------------------------------------------------------------------------------------------
 
@@ -285,6 +358,28 @@ class Cluster:
 
     def redis(self) -> redis.Redis:
         return redis.Redis(port=self.redis_port, socket_timeout=5)
+
+    def unfinished_steps(self) -> list[tuple[str, str]]:
+        """(id, resource) of every step that is still to come to its end."""
+        return [
+            (str(step_id), resource)
+            for step_id, resource in self.sql(
+                "select id, resource from echo.steps where state in ('pending', 'queued', 'running') limit 50"
+            )
+        ]
+
+    def hurry(self) -> None:
+        """Nobody needs to wait out the pause before a retry."""
+        self.sql("update echo.steps set run_at = clock_timestamp() where state = 'queued' and run_at > now()")
+
+    def deaths(self) -> list[str]:
+        """Processes that ended and were not asked to."""
+        for program in self.programs:
+            program.note_death()
+        told = [death for program in self.programs for death in program.deaths]
+        for program in self.programs:
+            program.deaths.clear()
+        return told
 
     def cut_connections(self) -> int:
         """End every connection of Echo's at the server; how many there were."""

@@ -20,11 +20,12 @@ def wait_until_quiet(cluster: Cluster) -> None:
     """Until no job goes on, purges included."""
 
     def quiet() -> bool:
+        cluster.hurry()
         rows = cluster.sql("select count(*) from echo.jobs where state in ('queued', 'running')")
         return bool(rows[0][0] == 0)
 
     try:
-        wait_for("every job ends", quiet, QUIET_DEADLINE_S)
+        wait_for("lost: every job ends", quiet, QUIET_DEADLINE_S)
     except AssertionError as error:
         stuck = cluster.sql(
             "select j.kind, s.job_id, s.name, s.state, s.attempt, s.worker, s.lease_expires_at - clock_timestamp(), "
@@ -44,8 +45,20 @@ def violations(cluster: Cluster, people: Sequence[Person]) -> list[str]:
         found += _events(cluster, person)
     found += _doubled(cluster)
     found += _storage(cluster)
-    found += _left(cluster)
+    found += _leaked(cluster)
+    found += [f"died: {death}" for death in cluster.deaths()]
     return found
+
+
+def leftovers_of(cluster: Cluster, people: Sequence[Person]) -> list[str]:
+    """What is still there of people who have deleted everything."""
+    owners = [person.api.user_id for person in people]
+    found = [
+        f"leaked: {number} rows of {table} after everything was deleted"
+        for table in ("videos", "uploads", "jobs", "steps", "artefacts")
+        if (number := cluster.sql(f"select count(*) from echo.{table} where owner_id = any(%s)", owners)[0][0])  # noqa: S608
+    ]
+    return found + _storage(cluster) + _leaked(cluster)
 
 
 def _lost(cluster: Cluster, person: Person) -> list[str]:
@@ -74,7 +87,7 @@ def _lost(cluster: Cluster, person: Person) -> list[str]:
         elif submission.poison and status == "ready":
             found.append(f"{submission.video_id} is no video and yet ready")
         elif status not in {"ready", "cancelled"} or state not in FINISHED:
-            found.append(f"stuck: {submission.video_id} is {status}, its job {state}")
+            found.append(f"lost: stuck, {submission.video_id} is {status}, its job {state}")
         elif status == "ready":
             found += _plays(person, submission)
     return found
@@ -85,7 +98,7 @@ def _reasons(cluster: Cluster, submission: Submission) -> list[str]:
         "select s.name, s.error from echo.steps s where s.job_id = %s and s.state = 'failed'", submission.job_id
     )
     if not errors or not all(error and error.get("code") and error.get("message") for _, error in errors):
-        return [f"failed without a reason: {submission.video_id}: {errors}"]
+        return [f"lost: failed without a reason: {submission.video_id}: {errors}"]
     if not submission.poison and any(e["code"] == "internal_error" for _, e in errors):
         return [f"failed for a reason of ours: {submission.video_id}: {errors}"]
     return []
@@ -160,20 +173,20 @@ def _size(folder: Path) -> int:
     return max(path.stat().st_size for path in folder.iterdir() if path.name.startswith("data"))
 
 
-def _left(cluster: Cluster) -> list[str]:
+def _leaked(cluster: Cluster) -> list[str]:
     """No lease, no process, no scratch file."""
     found = [
-        f"left: {name} is {state} with a lease of {worker}"
+        f"leaked: {name} is {state} with a lease of {worker}"
         for name, state, worker in cluster.sql("select name, state, worker from echo.steps where state = 'running'")
     ]
     end = time.monotonic() + 10
     while (encoders := cluster.encoders()) and time.monotonic() < end:
         time.sleep(0.1)
-    found += [f"left: process {encoder}" for encoder in encoders]
+    found += [f"leaked: process {encoder}" for encoder in encoders]
     alive = {f"-{worker.pid}-" for worker in cluster.workers if worker.runs}
     for path in (cluster.data_dir / "scratch").iterdir():
         if not any(pid in path.name for pid in alive):
-            found.append(f"left: scratch of a dead worker, {path.name}")
+            found.append(f"leaked: scratch of a dead worker, {path.name}")
         elif path.is_dir():
-            found += [f"left: scratch file {inner}" for inner in path.rglob("*") if not inner.is_dir()]
+            found += [f"leaked: scratch file {inner}" for inner in path.rglob("*") if not inner.is_dir()]
     return found

@@ -6,6 +6,7 @@ import json
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from websockets.sync.client import connect
 from tests.e2e.api import Api
 
 PATIENCE_S = 90.0
+POISON_SHARE = 0.08
+CHANGE_OF_MIND_SHARE = 0.2
 RETRIED = frozenset({429, 500, 502, 503, 507})
 UPLOAD_URL = "/api/v1/videos/signed-upload-url"
 COMPLETE = "/api/v1/videos/upload-complete"
@@ -87,8 +90,10 @@ class Person:
             if unfinished >= self._at_once:
                 self._stop.wait(0.2)
                 continue
-            poison = self._rng.random() < 0.08
+            poison = self._rng.random() < POISON_SHARE
             self.upload(self._rng.choice(self._poison if poison else self._clips), poison=poison)
+            if self._rng.random() < CHANGE_OF_MIND_SHARE:
+                self._rng.choice((self.cancel, self.retry, self.delete))()
 
     def is_finished(self, submission: Submission) -> bool:
         try:
@@ -105,7 +110,7 @@ class Person:
         while True:
             try:
                 response = self.api.http.request(method, path, **arguments)  # type: ignore[arg-type]
-                if response.status_code not in RETRIED:
+                if response.status_code not in RETRIED and "idempotency_in_progress" not in response.text:
                     return response
                 told = f"{method} {path}: {response.status_code} {response.text[:300]}"
                 if response.status_code == 500 or "retry-after" not in response.headers:
@@ -186,6 +191,21 @@ class Person:
         answer = self.call("DELETE", f"/api/v1/videos/{submission.video_id}")
         assert answer.status_code in {204, 404}, f"delete: {answer.status_code} {answer.text}"
         return submission.video_id
+
+    def delete_all(self) -> None:
+        """Everything that the API still lists, unfinished uploads included."""
+        while videos := self.call("GET", "/api/v1/videos?limit=50").json()["items"]:
+            for video in videos:
+                answer = self.call("DELETE", f"/api/v1/videos/{video['videoId']}")
+                assert answer.status_code in {204, 404}, f"delete: {answer.status_code} {answer.text}"
+
+    def endings(self) -> Counter[str]:
+        """How the accepted videos stand."""
+        found: Counter[str] = Counter()
+        for submission in self.submissions:
+            details = self.call("GET", f"/api/v1/videos/{submission.video_id}/details")
+            found["deleted" if details.status_code == 404 else details.json()["status"]] += 1
+        return found
 
     # --- watching ---------------------------------------------------------------------------------------------------
 

@@ -33,7 +33,7 @@ from echo_core.bootstrap import load_settings
 from echo_core.entrypoints.worker import work
 from echo_core.plugin_api.errors import UnavailableError
 
-CONTROL = Path(os.environ["FAULTS_CONTROL"])
+CONTROL = Path(os.environ.get("FAULTS_CONTROL", os.devnull))
 POINTS = ("claimed", "inside", "after-effect", "after-put", "recorded")
 """Before the step's work, in its midst, between its work and its files, between its files and its row, after it."""
 MIDST_S = 0.15
