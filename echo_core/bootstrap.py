@@ -42,6 +42,7 @@ from echo_core.adapters.secrets import derive_key, load_instance_secret
 from echo_core.adapters.settings import Settings
 from echo_core.adapters.tokens import issue_embedded_token, open_tokens
 from echo_core.application.commit_relay import CommitRelay, OpenedEventHandler
+from echo_core.application.ending import end_tasks
 from echo_core.application.engine import Engine
 from echo_core.application.health import DependencyCheck, ReadinessCheck
 from echo_core.application.lease_watch import EngineTiming
@@ -285,8 +286,7 @@ class WorkerProcess:
             helpers += [tasks.create_task(self._watch_schema(stop, outdated), name="schema")]
             helpers += [tasks.create_task(listener.run(), name=f"rings {r}") for r, listener in self.listeners.items()]
             await engine
-            for helper in helpers:
-                helper.cancel()
+            await end_tasks(helpers)
         if outdated:
             raise outdated[0]
 

@@ -20,6 +20,7 @@ from arq import ArqRedis, Retry, Worker, func
 from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError
 
+from echo_core.application.ending import end_tasks
 from echo_core.domain.ids import StepId
 from echo_core.plugin_api.errors import UnavailableError
 from echo_core.plugin_api.steps import Resource
@@ -155,9 +156,8 @@ async def _end(worker: Worker) -> None:
     tasks = [*worker.tasks.values()]
     if worker.main_task is not None:
         tasks.append(worker.main_task)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await end_tasks(tasks)
+    await asyncio.gather(*tasks, return_exceptions=True)  # looked at, so that nobody warns of what they raised
 
 
 # arq tells of every ring at level INFO; its warnings stay.

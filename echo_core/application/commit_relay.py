@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from echo_core.application.ending import end_tasks
 from echo_core.application.ports import Doorbell, EventBus
 from echo_core.domain.ids import StepId
 from echo_core.plugin_api.errors import UnavailableError
@@ -77,8 +78,7 @@ class CommitRelay:
                         await self._handled.join()
                 except TimeoutError:
                     log.warning("relay.cut_short", pending=self._told.qsize() + self._handled.qsize())
-                for worker in workers:
-                    worker.cancel()
+                await end_tasks(workers)
 
     async def _tell_all(self) -> None:
         while True:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import structlog
 
+from echo_core.application.ending import end_tasks
 from echo_core.application.job_changes import store_change
 from echo_core.application.lease_watch import EngineTiming, LeaseWatch, Running, StopReason
 from echo_core.application.ports import Claim, EventBus, WorkerUnitsOfWork
@@ -104,8 +105,7 @@ class Engine:
             ready.set()
             await stop.wait()
             await self._drain()
-            for watch in watches:
-                watch.cancel()
+            await end_tasks(watches)
 
     async def _drain(self) -> None:
         self._stopping = True
@@ -227,8 +227,7 @@ class Engine:
                 run = await self._open_run(running)
                 outcome: Outcome = await self._work(running, run)
             except asyncio.CancelledError:
-                task = asyncio.current_task()
-                if running.stop_reason is None or task is None or task.uncancel() > 0:
+                if running.stop_reason is None or not running.is_stopped_only_here():
                     raise
                 # Our own doing, not the event loop's: the task goes on, to record how the run ended.
                 outcome = _STOPPED[running.stop_reason]

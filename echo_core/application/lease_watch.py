@@ -21,6 +21,9 @@ from echo_core.plugin_api.errors import EchoError, UnavailableError
 
 log = structlog.get_logger("echo.engine")
 
+INSIST_S = 10.0
+"""A run that goes on so long after it was stopped is stopped again: a cancellation can get lost (``end_tasks``), but
+tools that end, and their files, need a while."""
 PROGRESS_INTERVAL_S = 0.25
 """Four progress messages a second and job, at most (design, section 7)."""
 
@@ -58,6 +61,9 @@ class Running:
     settling: bool = False
     """The work is done and its outcome is being recorded: no cancel can reach it any more."""
     stop_reason: StopReason | None = None
+    stopped_at: float = 0.0
+    cancellations: int = 0
+    """How often its task was cancelled from here."""
 
     def begin(self) -> None:
         """Called by the task that runs the step. Raises ``CancelledError`` if it was stopped before it began."""
@@ -69,8 +75,24 @@ class Running:
         """End the run. The first reason stands."""
         if self.stop_reason is None and not self.settling:
             self.stop_reason = reason
-            if self.task is not None:
-                self.task.cancel()
+            self._cancel()
+
+    def insist(self) -> None:
+        """Stop once more what was stopped and goes on."""
+        overdue = time.monotonic() - self.stopped_at > INSIST_S
+        if self.stop_reason is not None and not self.settling and overdue:
+            self._cancel()
+
+    def _cancel(self) -> None:
+        self.stopped_at = time.monotonic()
+        if self.task is not None:
+            self.cancellations += 1
+            self.task.cancel()
+
+    def is_stopped_only_here(self) -> bool:
+        """Whether nobody else cancelled the task either; it is then no longer cancelled."""
+        remaining = [self.task.uncancel() for _ in range(self.cancellations)] if self.task is not None else []
+        return not remaining or remaining[-1] == 0
 
     def abandon(self) -> None:
         """End the run wherever it is, even while its outcome is being recorded."""
@@ -127,6 +149,7 @@ class LeaseWatch:
             for running in list(self._running.values()):
                 if time.monotonic() - running.renewed_at > self._timing.lease_s:
                     running.stop(StopReason.LEASE_LOST)
+                running.insist()
 
     async def _beat(self, *, extend: bool) -> None:
         watched = list(self._running.values())

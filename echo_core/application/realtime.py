@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol
 
 import structlog
 
+from echo_core.application.ending import end_tasks
 from echo_core.application.ports import Progress, Tokens, UserUnitsOfWork
 from echo_core.application.realtime_access import (
     CLOSE_FORBIDDEN,
@@ -104,11 +105,17 @@ class RealtimeHub:
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
-                group.create_task(self._read_source(), name="realtime-source")
-                group.create_task(self._repeat(self._limits.ws_poll_s, self.poll), name="realtime-poll")
-                group.create_task(self._repeat(TICK_S, self.check_tokens), name="realtime-tokens")
-                group.create_task(self._repeat(HEARTBEAT_S, self.send_heartbeats), name="realtime-heartbeat")
-                group.create_task(self.progress.run(), name="realtime-progress")
+                work = [
+                    group.create_task(self._read_source(), name="realtime-source"),
+                    group.create_task(self._repeat(self._limits.ws_poll_s, self.poll), name="realtime-poll"),
+                    group.create_task(self._repeat(TICK_S, self.check_tokens), name="realtime-tokens"),
+                    group.create_task(self._repeat(HEARTBEAT_S, self.send_heartbeats), name="realtime-heartbeat"),
+                    group.create_task(self.progress.run(), name="realtime-progress"),
+                ]
+                try:
+                    await asyncio.wait(work, return_when=asyncio.FIRST_EXCEPTION)
+                finally:
+                    await end_tasks(work)
         finally:
             self._group = None
             await self._close_all()

@@ -154,9 +154,10 @@ class Program:
         try:
             self.process.wait(deadline_s)
         except subprocess.TimeoutExpired:
-            self.process.send_signal(signal.SIGABRT)  # Python tells where all its threads are
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(5)
+            for telling in (signal.SIGUSR1, signal.SIGABRT):  # where its tasks are, where its threads are
+                self.process.send_signal(telling)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self.process.wait(2)
             self.process.kill()
             self.process.wait(10)
             raise AssertionError(f"{self.name} did not end within {deadline_s:.0f} s of signal {number}") from None

@@ -132,6 +132,17 @@ def install() -> None:
     before(LocalStorage, "fetch_file", spoil)
 
 
+async def main() -> None:
+    """The worker; on SIGUSR1 it tells what every task of it waits for."""
+
+    def tell() -> None:
+        for task in asyncio.all_tasks():
+            task.print_stack()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, tell)
+    await work(load_settings())
+
+
 if __name__ == "__main__":
     install()
-    asyncio.run(work(load_settings()))
+    asyncio.run(main())

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from echo_core.application.ending import end_tasks
 from echo_core.bootstrap import Api, configure_process, open_api
 from echo_core.entrypoints.http.app import PluginRoutes, create_app
 from echo_core.entrypoints.http.auth import current_user
@@ -55,7 +56,7 @@ async def _serve(settings: Settings) -> None:
             hub = tasks.create_task(api.realtime.hub.run(), name="realtime hub")
             log.info("api.starting", host=settings.http.host, port=settings.http.port)
             await server.serve()
-            hub.cancel()
+            await end_tasks([hub])
     log.info("api.stopped")
 
 

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from echo_core.application import lease_watch
 from echo_core.application.lease_watch import EngineTiming
 from echo_core.domain.ids import VideoId
 from echo_core.domain.jobs import JobState, StepState
@@ -138,3 +139,27 @@ async def test_late_run_is_stopped_when_its_own_worker_takes_the_step_up_again(f
         await farm.expire(await farm.running(job.id))
         await work.wait()
         assert (await farm.finished(job.id)).step_named("work").attempt == 2
+
+
+async def test_run_that_loses_its_cancellation_is_stopped_again(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease_watch, "INSIST_S", 0.2)
+    lost: list[int] = []
+
+    async def loses_the_first(context: StepContext) -> StepResult:
+        while True:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                lost.append(context.attempt)
+                if len(lost) == 2:
+                    raise
+
+    farm.use(single(loses_the_first))
+    async with farm.worker():
+        job = await farm.submit()
+        await farm.running(job.id)
+        async with farm.units_of_work.for_worker() as uow:
+            now = await uow.jobs.now()
+        await farm.change(job.id, lambda j: j.cancel(now))
+        assert (await farm.finished(job.id)).state is JobState.CANCELLED
+    assert lost == [1, 1]
