@@ -1,4 +1,7 @@
-"""Idempotency keys: a POST that is sent again is answered again, not done again."""
+"""Idempotency keys: a POST that is sent again is answered again, not done again.
+
+A key belongs to its caller and to one route: the same text on another route is another key.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +25,20 @@ class InProgressError(ConflictError):
 
 
 async def run_once(
-    services: ApiServices, user: User, key: str, request_hash: str, run: Callable[[], Awaitable[StoredResponse]]
+    services: ApiServices,
+    user: User,
+    *,
+    route: str,
+    key: str,
+    request_hash: str,
+    run: Callable[[], Awaitable[StoredResponse]],
 ) -> tuple[StoredResponse, bool]:
-    """The answer to a request, and whether it is an earlier one's.
+    """The answer to a request, and whether it is an earlier one's. ``route`` has no spaces.
 
     Raises ``InvalidInputError`` (``idempotency_key_reused``) for another request under the same key,
     ``InProgressError``, and whatever ``run`` raises (the key is then free again).
     """
+    key = f"{route} {key}"
     async with services.units_of_work.for_user(user) as uow:
         earlier = await uow.idempotency.reserve(key, request_hash)
     if earlier is not None:

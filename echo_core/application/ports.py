@@ -228,24 +228,27 @@ class EventRepository(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredResponse:
-    """The answer that an idempotency key stands for. ``status`` 0: the first request has not ended yet."""
+    """The answer that an idempotency key stands for. ``status`` 0: the first request has not ended yet.
+
+    ``headers`` are those, by lower-case name, that mean something to whoever gets the answer again."""
 
     request_hash: str
     status: int = 0
     body: bytes = b""
     content_type: str = ""
     location: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class IdempotencyRepository(Protocol):
-    """Answers by (caller, key), for a day."""
+    """Answers by (caller, key), for a day. A key holds its route: see ``application/idempotency.py``."""
 
     async def reserve(self, key: str, request_hash: str) -> StoredResponse | None:
         """None: the key is the caller's now. Otherwise what the key stands for. A reservation older than a minute
         without an answer is taken over (its process died)."""
 
     async def complete(self, key: str, response: StoredResponse) -> None:
-        """Keep the answer."""
+        """Keep the answer, unless there is one."""
 
     async def release(self, key: str) -> None:
         """Forget the reservation: the request failed and may be sent again."""

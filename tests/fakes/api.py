@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import httpx2
+from starlette.types import ASGIApp
 
 from echo_core.application.pipeline import Pipeline, RegisteredStep
 from echo_core.application.ports import UserUnitsOfWork
@@ -109,7 +110,11 @@ class FakeApi:
 
     @asynccontextmanager
     async def client(self, user: User | None = OWNER, **options: Any) -> AsyncIterator[httpx2.AsyncClient]:
-        app = create_app(self.services, **options)
+        async with self.client_of(create_app(self.services, **options), user) as client:
+            yield client
+
+    @asynccontextmanager
+    async def client_of(self, app: ASGIApp, user: User | None = OWNER) -> AsyncIterator[httpx2.AsyncClient]:
         transport = httpx2.ASGITransport(app=app)
         headers = bearer(user) if user is not None else {}
         async with httpx2.AsyncClient(transport=transport, base_url="http://echo.test", headers=headers) as client:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from sqlalchemy import text
 
 from echo_core.adapters.postgres.transaction import Transaction
@@ -13,7 +15,7 @@ _RESERVE = text(
     insert into echo.idempotency_keys as held (owner_id, key, request_hash) values (:owner_id, :key, :request_hash)
     on conflict (owner_id, key) do update
         set request_hash = excluded.request_hash, created_at = excluded.created_at,
-            status = 0, body = '', content_type = '', location = ''
+            status = 0, body = '', content_type = '', location = '', headers = '{}'
         where held.created_at < clock_timestamp() - interval '1 day'
             or (held.status = 0 and held.created_at < clock_timestamp() - interval '1 minute')
     returning true
@@ -21,15 +23,16 @@ _RESERVE = text(
 )
 _FIND = text(
     """
-    select request_hash, status, body, content_type, location from echo.idempotency_keys
+    select request_hash, status, body, content_type, location, headers::text as headers from echo.idempotency_keys
     where owner_id = :owner_id and key = :key
     """
 )
 _COMPLETE = text(
     """
     update echo.idempotency_keys
-    set status = :status, body = :body, content_type = :content_type, location = :location
-    where owner_id = :owner_id and key = :key and request_hash = :request_hash
+    set status = :status, body = :body, content_type = :content_type, location = :location,
+        headers = cast(:headers as jsonb)
+    where owner_id = :owner_id and key = :key and request_hash = :request_hash and status = 0
     """
 )
 _RELEASE = text("delete from echo.idempotency_keys where owner_id = :owner_id and key = :key and status = 0")
@@ -51,11 +54,12 @@ class PostgresIdempotencyRepository:
                 return None
             row = (await self._tx.execute(_FIND, identity)).one_or_none()
             if row is not None:
-                return StoredResponse(**row._mapping)
+                facts = row._mapping
+                return StoredResponse(**{**facts, "headers": json.loads(facts["headers"])})
             # Between the two statements somebody released the key: it is free again.
 
     async def complete(self, key: str, response: StoredResponse) -> None:
-        """Keep the answer, unless somebody took over the key for another request."""
+        """Keep the answer, unless there is one, or somebody took over the key for another request."""
         await self._tx.execute(
             _COMPLETE,
             {
@@ -65,6 +69,7 @@ class PostgresIdempotencyRepository:
                 "body": response.body,
                 "content_type": response.content_type,
                 "location": response.location,
+                "headers": json.dumps(dict(response.headers)),
             },
         )
 

@@ -314,6 +314,7 @@ class IdempotencyKeyRow(Base):
     body: Mapped[bytes] = mapped_column(server_default=text("''::bytea"))
     content_type: Mapped[str] = mapped_column(server_default=_EMPTY_TEXT)
     location: Mapped[str] = mapped_column(server_default=_EMPTY_TEXT)
+    headers: Mapped[dict[str, object]] = mapped_column(JSONB, server_default=_NO_OBJECT)
 
 
 class WorkerRow(Base):

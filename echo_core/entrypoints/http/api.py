@@ -24,8 +24,12 @@ WS_TICKET = Operation(
     path="/api/v1/ws-tickets",
     handler=_not_wired,
     summary="A ticket for one WebSocket connection",
-    description="For tools that cannot send a message first: single use, good for some seconds.",
+    description=(
+        "For tools that cannot send a message first: single use, good for some seconds. A repeated request gets a "
+        "ticket of its own, also under the same Idempotency-Key: a ticket that was used is worth nothing."
+    ),
     tag="realtime",
+    answer_is_kept=False,
     answers={
         201: Answer(
             description="The ticket; it is a secret.",

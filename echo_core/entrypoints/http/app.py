@@ -24,6 +24,7 @@ from echo_core.entrypoints.http.errors import (
     handle_http_exception,
     handle_request_error,
 )
+from echo_core.entrypoints.http.idempotency import OncePerKey
 from echo_core.entrypoints.http.metrics import HttpMetrics
 from echo_core.entrypoints.http.middleware import BodyLimit, ErrorBoundary, RequestContext
 from echo_core.entrypoints.http.operations import operation_route
@@ -123,7 +124,7 @@ def _routes(plugin_routes: Sequence[PluginRoutes], extra_routes: Sequence[BaseRo
     routes: list[BaseRoute] = [operation_route(operation) for operation in KERNEL_OPERATIONS]
     routes.extend(_adopted(route) for route in extra_routes)
     for group in plugin_routes:
-        middleware = [Middleware(RequireUser)] if group.spec.auth == "user" else []
+        middleware = [Middleware(RequireUser), Middleware(OncePerKey)] if group.spec.auth == "user" else []
         routes.append(
             Mount(
                 f"{PLUGINS_PREFIX}{group.plugin}",

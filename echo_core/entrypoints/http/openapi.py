@@ -182,8 +182,9 @@ def _problem_codes(operation: Operation) -> dict[int, tuple[str, ...]]:
         add(INVALID, "validation_failed")
     if operation.method == "POST" and operation.auth == "user":
         add(BAD_REQUEST, "invalid_idempotency_key")
-        add(CONFLICT, "idempotency_in_progress")
-        add(INVALID, "idempotency_key_reused")
+        if operation.answer_is_kept:
+            add(CONFLICT, "idempotency_in_progress")
+            add(INVALID, "idempotency_key_reused")
     add(FAILED, "internal_error")
     return {status: tuple(known) for status, known in codes.items()}
 

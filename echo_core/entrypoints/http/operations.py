@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,17 +14,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from echo_core.application.idempotency import run_once
-from echo_core.application.ports import StoredResponse
 from echo_core.entrypoints.http.auth import authenticate, authenticate_viewer
-from echo_core.entrypoints.http.errors import RequestError
-from echo_core.entrypoints.http.state import services_of, user_of
+from echo_core.entrypoints.http.idempotency import answered_once, checked_key
 
 Auth = Literal["none", "user", "viewer"]
 """``user``: a bearer token; ``viewer``: a playback token in the query or a bearer token."""
 Handler = Callable[[Request], Awaitable[Response]]
-
-MAX_IDEMPOTENCY_KEY_LENGTH = 255
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +36,10 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class Operation:
-    """One method of one path. ``problems`` are the codes it may answer with besides those of its kind, by status."""
+    """One method of one path. ``problems`` are the codes it may answer with besides those of its kind, by status.
+
+    ``answer_is_kept=False``: doing it again does no harm and its answer is a secret for moments, so that an
+    Idempotency-Key is accepted, and every request answered anew."""
 
     id: str
     method: Literal["GET", "POST", "PUT", "DELETE"]
@@ -59,6 +56,7 @@ class Operation:
     request_headers: Mapping[str, str] = field(default_factory=dict)
     answers: Mapping[int, Answer]
     problems: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    answer_is_kept: bool = True
 
 
 class OperationEndpoint:
@@ -76,39 +74,12 @@ class OperationEndpoint:
             await authenticate(request)
         elif operation.auth == "viewer":
             await authenticate_viewer(request)
-        key = request.headers.get("idempotency-key") if operation.method == "POST" else None
-        response = await (operation.handler(request) if key is None else _once(request, operation, key))
+        key = checked_key(request) if operation.method == "POST" else None
+        if key is None or not operation.answer_is_kept:
+            response = await operation.handler(request)
+        else:
+            response = await answered_once(request, operation.id, key, lambda: operation.handler(request))
         await response(scope, receive, send)
-
-
-async def _once(request: Request, operation: Operation, key: str) -> Response:
-    if not (0 < len(key) <= MAX_IDEMPOTENCY_KEY_LENGTH and key.isascii() and key.isprintable()):
-        raise RequestError(
-            400,
-            "invalid_idempotency_key",
-            f"An Idempotency-Key has 1 to {MAX_IDEMPOTENCY_KEY_LENGTH} printable ASCII characters.",
-            "Send a UUID.",
-        )
-    digest = hashlib.sha256(f"{request.method} {request.url.path}\n".encode())
-    digest.update(await request.body())
-
-    async def run() -> StoredResponse:
-        response = await operation.handler(request)
-        return StoredResponse(
-            request_hash="",
-            status=response.status_code,
-            body=bytes(response.body),
-            content_type=response.headers.get("content-type", ""),
-            location=response.headers.get("location", ""),
-        )
-
-    stored, replayed = await run_once(services_of(request), user_of(request), key, digest.hexdigest(), run)
-    headers = {"Cache-Control": "no-store"}
-    if stored.location:
-        headers["Location"] = stored.location
-    if replayed:
-        headers["Idempotency-Replayed"] = "true"
-    return Response(stored.body, stored.status, headers, stored.content_type or None)
 
 
 def operation_route(operation: Operation) -> Route:

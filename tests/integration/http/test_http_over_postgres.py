@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import httpx2
 import pytest
 
@@ -92,17 +93,42 @@ async def test_completes_and_deletes_at_once_never_leave_a_job_on_a_deleted_vide
         assert job is None or job.state.finished
 
 
-async def test_ten_requests_under_one_key_are_done_once(api, client) -> None:
-    key = {"Idempotency-Key": "one"}
+async def patient(client, url: str, body: dict[str, Any]) -> httpx2.Response:
+    """Post under one key, again as long as the first such request is at work."""
+    async with asyncio.timeout(30):
+        while True:
+            response = await client.post(url, json=body, headers={"Idempotency-Key": "one"})
+            if response.status_code != 409:
+                return response
+            assert response.json()["code"] == "idempotency_in_progress"
+            assert response.headers["retry-after"] == "1"
+
+
+async def test_twenty_begins_under_one_key_make_one_video_and_are_answered_alike(api, client, database) -> None:
     body = {"filename": "a.mp4", "contentType": "video/mp4"}
-    url = "/api/v1/videos/signed-upload-url"
-    answers = await asyncio.gather(*(client.post(url, json=body, headers=key) for _ in range(10)))
-    assert {a.status_code for a in answers} <= {201, 409}
-    created = {a.text for a in answers if a.status_code == 201}
-    assert len(created) == 1
-    again = await client.post(url, json=body, headers=key)
-    assert {again.text} == created
-    assert len((await client.get("/api/v1/videos")).json()["items"]) == 1
+    answers = await asyncio.gather(*(patient(client, "/api/v1/videos/signed-upload-url", body) for _ in range(20)))
+    assert {a.status_code for a in answers} == {201}
+    assert len({(a.content, a.headers["location"], a.headers["content-type"]) for a in answers}) == 1
+    assert sum("idempotency-replayed" not in a.headers for a in answers) == 1
+    assert await count(database, "echo.videos") == 1
+    assert await count(database, "echo.idempotency_keys") == 1
+
+
+async def test_twenty_completes_under_one_key_start_one_job_and_are_answered_alike(api, client, database) -> None:
+    begun = await begin(client)
+    store_bytes(api, begun)
+    answers = await asyncio.gather(*(patient(client, COMPLETE, completion(begun)) for _ in range(20)))
+    assert {a.status_code for a in answers} == {202}
+    assert len({(a.content, a.headers["location"]) for a in answers}) == 1
+    assert await count(database, "echo.jobs") == 1
+
+
+async def count(database, table: str) -> int:
+    connection = await asyncpg.connect(database.owner_url)
+    try:
+        return int(await connection.fetchval(f"select count(*) from {table}"))  # noqa: S608 - a name of ours
+    finally:
+        await connection.close()
 
 
 async def test_what_is_somebody_elses_is_not_there(api, client) -> None:

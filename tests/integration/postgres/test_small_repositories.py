@@ -129,12 +129,15 @@ async def test_what_makes_a_video_watchable(worker, alice, stored, new_artefact,
 
 
 async def test_a_key_stands_for_its_answer_and_for_its_owner_alone(api, alice, bob):
-    answer = StoredResponse(request_hash="h", status=201, body=b"\x00{}", content_type="a/b", location="/x")
+    answer = StoredResponse(
+        request_hash="h", status=201, body=b"\x00{}", content_type="a/b", location="/x", headers={"etag": '"é"'}
+    )
     async with api.for_user(alice) as uow:
         assert await uow.idempotency.reserve("k", "h") is None
     async with api.for_user(alice) as uow:
         assert await uow.idempotency.reserve("k", "h") == StoredResponse(request_hash="h")
         await uow.idempotency.complete("k", answer)
+        await uow.idempotency.complete("k", replace(answer, status=202))  # the first one counts
         await uow.idempotency.release("k")  # an answer stays
         assert await uow.idempotency.reserve("k", "other") == answer
     async with api.for_user(bob) as uow:
