@@ -37,10 +37,12 @@ from echo_core.adapters.priority import lower_priority
 from echo_core.adapters.redis_events import RedisEventBus, RedisEventSource
 from echo_core.adapters.redis_metrics import RedisStepMetrics
 from echo_core.adapters.redis_tickets import RedisTicketStore
+from echo_core.adapters.reservations import FileReservations
 from echo_core.adapters.scratch import worker_scratch
 from echo_core.adapters.secrets import derive_key, load_instance_secret
 from echo_core.adapters.settings import Settings
 from echo_core.adapters.tokens import issue_embedded_token, open_tokens
+from echo_core.application.admission import Admission
 from echo_core.application.commit_relay import CommitRelay, OpenedEventHandler
 from echo_core.application.ending import end_tasks
 from echo_core.application.engine import Engine
@@ -60,6 +62,7 @@ from echo_core.plugin_api.events import Event
 from echo_core.plugin_api.specs import CommandsSpec, EventHandlerSpec, NoConfig, RoutesSpec
 from echo_core.plugin_api.steps import Resource, StepHandler
 from echo_core.plugin_api.storage import StorageBackend
+from echo_core.plugin_api.transcoder import Transcoder
 
 log = structlog.get_logger("echo.bootstrap")
 
@@ -318,10 +321,12 @@ async def open_worker(settings: Settings) -> AsyncIterator[WorkerProcess]:
         units_of_work = PostgresWorkerUnitsOfWork(database, core.relay)
         pipeline = pipeline_of(settings, core.registry, units_of_work)
         name, scratch = stack.enter_context(worker_scratch(settings.data_dir / "scratch"))
+        storage = await stack.enter_async_context(core.registry.open_storage())
+        transcoder = await stack.enter_async_context(core.registry.open_transcoder())
         engine = Engine(
             units_of_work=units_of_work,
-            storage=await stack.enter_async_context(core.registry.open_storage()),
-            transcoder=await stack.enter_async_context(core.registry.open_transcoder()),
+            storage=storage,
+            transcoder=transcoder,
             handlers=await _open_handlers(stack, core, pipeline),
             slots=slots,
             scratch=scratch,
@@ -334,6 +339,8 @@ async def open_worker(settings: Settings) -> AsyncIterator[WorkerProcess]:
                 watch_s=worker.watch_s,
                 shutdown_grace_s=worker.shutdown_grace_s,
             ),
+            admission=_admission(settings, pipeline, storage=storage, transcoder=transcoder, scratch=scratch),
+            scratch_reserve_bytes=worker.scratch_reserve_bytes,
         )
         reconciler = Reconciler(
             engine=engine,
@@ -357,6 +364,22 @@ async def open_worker(settings: Settings) -> AsyncIterator[WorkerProcess]:
             check_schema=partial(check_schema, database),
             check_every_s=worker.reconcile_s,
         )
+
+
+def _admission(
+    settings: Settings, pipeline: Pipeline, *, storage: StorageBackend, transcoder: Transcoder, scratch: Path
+) -> Admission:
+    return Admission(
+        reservations=FileReservations(
+            scratch,
+            scratch_reserve_bytes=settings.worker.scratch_reserve_bytes,
+            memory_reserve_bytes=settings.worker.memory_reserve_bytes,
+        ),
+        needs={e.spec.name: e.spec.needs for e in (*pipeline.process, *pipeline.purge) if e.spec.needs is not None},
+        storage=storage,
+        transcoder=transcoder,
+        scratch=scratch,
+    )
 
 
 def _listeners(core: Core, engine: Engine, slots: Mapping[Resource, int]) -> Mapping[Resource, ArqListener]:

@@ -27,6 +27,7 @@ def worker_scratch(root: Path) -> Iterator[tuple[str, Path]]:
         yield name, directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+        _held_path(directory).unlink(missing_ok=True)
         _lock_path(directory).unlink(missing_ok=True)
         os.close(lock)
 
@@ -45,6 +46,7 @@ def sweep(root: Path) -> None:
             continue
         else:
             shutil.rmtree(directory, ignore_errors=True)
+            _held_path(directory).unlink(missing_ok=True)
             lock_path.unlink(missing_ok=True)
         finally:
             os.close(lock)
@@ -52,3 +54,8 @@ def sweep(root: Path) -> None:
 
 def _lock_path(directory: Path) -> Path:
     return directory.with_name(f"{directory.name}.lock")
+
+
+def _held_path(directory: Path) -> Path:
+    """What the worker had reserved (``reservations.py``)."""
+    return directory.with_name(f"{directory.name}.held")

@@ -173,6 +173,8 @@ class WorkerSettings(Section):
     poll_delay_s: float = Field(default=0.05, gt=0)
     shutdown_grace_s: float = Field(default=10.0, ge=0)
     nice: int = Field(default=5, ge=0, le=19)
+    scratch_reserve_bytes: int = Field(default=256 << 20, ge=0)
+    memory_reserve_bytes: int = Field(default=256 << 20, ge=0)
 
     @model_validator(mode="after")
     def _beats_within_lease(self) -> Self:

@@ -16,11 +16,12 @@ from pathlib import Path
 
 import structlog
 
+from echo_core.application.admission import ASK_AGAIN_S, Admission, Prospect, Shortage, defer, run_directory
 from echo_core.application.ending import end_tasks
 from echo_core.application.job_changes import store_change
 from echo_core.application.lease_watch import EngineTiming, LeaseWatch, Running, StopReason
-from echo_core.application.ports import Claim, EventBus, WorkerUnitsOfWork
-from echo_core.application.running import StepRun
+from echo_core.application.ports import Claim, EventBus, UnitOfWork, WorkerUnitsOfWork
+from echo_core.application.running import SCRATCH_RESERVE_BYTES, StepRun
 from echo_core.application.settling import (
     Cancelled,
     Failed,
@@ -35,6 +36,7 @@ from echo_core.application.settling import (
 )
 from echo_core.domain.errors import LeaseLostError, UnknownEntityError
 from echo_core.domain.ids import StepId
+from echo_core.domain.jobs import Job, Step
 from echo_core.plugin_api.errors import UnavailableError
 from echo_core.plugin_api.steps import Resource, StepHandler
 from echo_core.plugin_api.storage import StorageBackend
@@ -69,6 +71,8 @@ class Engine:
         bus: EventBus,
         metrics: StepMetrics,
         timing: EngineTiming | None = None,
+        admission: Admission | None = None,
+        scratch_reserve_bytes: int = SCRATCH_RESERVE_BYTES,
     ) -> None:
         self._units_of_work = units_of_work
         self._storage = storage
@@ -82,6 +86,10 @@ class Engine:
         """What this worker claims. A step that it cannot run is left to one that can: while an instance is upgraded, or
         where a plugin is installed on some machines only."""
         self._timing = timing or EngineTiming()
+        self._admission = admission
+        self._scratch_reserve_bytes = scratch_reserve_bytes
+        self._metrics = metrics
+        self._waking: set[Resource] = set()
         self._settler = Settler(units_of_work=units_of_work, storage=storage, metrics=metrics)
         self._running: dict[StepId, Running] = {}
         self._watch = LeaseWatch(self._running, units_of_work=units_of_work, bus=bus, timing=self._timing)
@@ -151,10 +159,13 @@ class Engine:
         running: Running | None = None
         try:
             claimed_at = time.monotonic()
-            claim = await self._claim(resource)
-            if claim is not None:
+            claimed = await self._claim(resource)
+            if claimed is not None:
+                claim, shortage = claimed
                 step = claim.job.step(claim.step_id)
-                running = Running(claim=claim, step=step, claimed_at=claimed_at, renewed_at=claimed_at)
+                running = Running(
+                    claim=claim, step=step, claimed_at=claimed_at, renewed_at=claimed_at, shortage=shortage
+                )
                 if (late := self._running.get(step.id)) is not None:
                     late.stop(StopReason.LEASE_LOST)  # it lost its lease, was taken back, and has not ended yet
                 self._running[step.id] = running
@@ -177,20 +188,46 @@ class Engine:
             while await self.claim_next(resource):
                 continue
 
-    async def _claim(self, resource: Resource) -> Claim | None:
+    async def _claim(self, resource: Resource) -> tuple[Claim, Shortage | None] | None:
+        """The next step that may start. One that need not wait for room is claimed with its shortage: to fail by it."""
         for _ in range(CLAIM_TRIES):
-            async with self._units_of_work.for_worker() as uow:
-                candidate = await uow.jobs.claim_candidate(resource, self.step_names)
-                if candidate is not None:
-                    job, step_id = candidate
-                    now = await uow.jobs.now()
-                    claimed = job.claimed(step_id, worker=self.worker, now=now, lease_s=self._timing.lease_s)
-                    claimed = await store_change(uow, job, claimed)
-                    return Claim(job=claimed, step_id=step_id, lease_token=claimed.step(step_id).lease_token)
-                if not await uow.jobs.has_ready(resource, self.step_names):
-                    return None
-            await asyncio.sleep(CLAIM_RETRY_S * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
+            asked: Step | None = None
+            try:
+                async with self._units_of_work.for_worker() as uow:
+                    candidate = await uow.jobs.claim_candidate(resource, self.step_names)
+                    if candidate is not None:
+                        asked = candidate[0].step(candidate[1])
+                        claimed = await self._claim_or_defer(uow, candidate[0], asked)
+                    elif not await uow.jobs.has_ready(resource, self.step_names):
+                        return None
+            except BaseException:
+                if asked is not None:
+                    await self._release(asked, asked.lease_token + 1)
+                raise
+            if asked is None:
+                await asyncio.sleep(CLAIM_RETRY_S * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
+            elif isinstance(claimed, Shortage):
+                self._wake_later(resource)
+                await self._metrics.step_ended(
+                    step=asked.name, resource=resource, outcome="waiting", code=claimed.waiting.code, seconds=0.0
+                )
+            else:
+                return claimed
         return None
+
+    async def _claim_or_defer(self, uow: UnitOfWork, job: Job, step: Step) -> tuple[Claim, Shortage | None] | Shortage:
+        shortage = await self._admission.ask(uow, job, step) if self._admission is not None else None
+        if shortage is not None and shortage.prospect is Prospect.WAIT:
+            await defer(uow, job, step, shortage)
+            return shortage
+        now = await uow.jobs.now()
+        claimed = job.claimed(step.id, worker=self.worker, now=now, lease_s=self._timing.lease_s)
+        claimed = await store_change(uow, job, claimed)
+        return Claim(job=claimed, step_id=step.id, lease_token=claimed.step(step.id).lease_token), shortage
+
+    async def _release(self, step: Step, lease_token: int) -> None:
+        if self._admission is not None:
+            await self._admission.release(step, lease_token)
 
     def _occupy(self, resource: Resource, change: int) -> None:
         self._used[resource] += change
@@ -216,6 +253,7 @@ class Engine:
             finally:
                 if self._running.get(step.id) is running:
                     del self._running[step.id]
+                await self._release(step, running.claim.lease_token)
                 self._occupy(step.resource, -1)
         await self.claim_next(step.resource)
 
@@ -254,6 +292,16 @@ class Engine:
             # No doorbell rings for a later moment, and the reconciler comes by only every few seconds.
             asyncio.get_running_loop().call_later(outcome.retry_in_s, self._wake, running.step.resource)
 
+    def _wake_later(self, resource: Resource) -> None:
+        """Ask again for steps that wait for room: one timer, however many wait."""
+        if resource not in self._waking:
+            self._waking.add(resource)
+            asyncio.get_running_loop().call_later(ASK_AGAIN_S * 1.2, self._wake_waiting, resource)
+
+    def _wake_waiting(self, resource: Resource) -> None:
+        self._waking.discard(resource)
+        self._wake(resource)
+
     def _wake(self, resource: Resource) -> None:
         if self._tasks is not None and not self._stopping:
             self._tasks.create_task(self.claim_next(resource), name=f"retry {resource}")
@@ -276,12 +324,15 @@ class Engine:
             storage=self._storage,
             transcoder=self._transcoder,
             units_of_work=self._units_of_work,
-            scratch=self._scratch / f"{claim.step_id}-{claim.lease_token}",
+            scratch=self._scratch / run_directory(step, claim.lease_token),
             on_progress=progressed,
+            scratch_reserve_bytes=self._scratch_reserve_bytes,
         )
 
     async def _work(self, running: Running, run: StepRun) -> Succeeded:
         step = running.step
+        if running.shortage is not None:
+            raise running.shortage.error
         await run.open_scratch()
         handler = self._handlers[step.name]
         limit = asyncio.timeout(step.timeout_s)

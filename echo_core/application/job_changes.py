@@ -69,17 +69,22 @@ def _job_events(before: Job | None, after: Job) -> Iterator[NewEvent]:
     if job_changed and not after.state.finished:
         yield _job_event(after)
     for step in _changed_steps(before, after):
-        yield NewEvent(
-            type=f"step.{step.state}",
-            owner_id=after.owner_id,
-            video_id=after.video_id,
-            job_id=after.id,
-            step=step.name,
-            state=step.state,
-            facts=_step_facts(step),
-        )
+        yield step_event(after, step)
     if job_changed and after.state.finished:
         yield _job_event(after)
+
+
+def step_event(job: Job, step: Step) -> NewEvent:
+    """An event that tells a step's state, and why it failed or what it waits for."""
+    return NewEvent(
+        type=f"step.{step.state}",
+        owner_id=job.owner_id,
+        video_id=job.video_id,
+        job_id=job.id,
+        step=step.name,
+        state=step.state,
+        facts=_step_facts(step),
+    )
 
 
 def _job_event(job: Job) -> NewEvent:

@@ -12,6 +12,7 @@ from enum import Enum
 
 import structlog
 
+from echo_core.application.admission import Shortage
 from echo_core.application.ports import Claim, EventBus, LeaseRef, Progress, WorkerUnitsOfWork
 from echo_core.domain.errors import UnknownEntityError
 from echo_core.domain.ids import JobId, StepId
@@ -64,6 +65,8 @@ class Running:
     stopped_at: float = 0.0
     cancellations: int = 0
     """How often its task was cancelled from here."""
+    shortage: Shortage | None = None
+    """It could not be let in: it fails by this at once."""
 
     def begin(self) -> None:
         """Called by the task that runs the step. Raises ``CancelledError`` if it was stopped before it began."""

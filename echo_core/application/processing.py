@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from pathlib import Path
+from typing import Literal
 
 from pydantic import TypeAdapter
 
@@ -16,10 +17,20 @@ from echo_core.domain.playlists import storyboard_vtt
 from echo_core.plugin_api.context import PluginContext
 from echo_core.plugin_api.errors import InvalidRequestError
 from echo_core.plugin_api.json import JsonValue
+from echo_core.plugin_api.needs import Needs
 from echo_core.plugin_api.specs import StepSpec
-from echo_core.plugin_api.steps import ArtefactFile, Resource, RetryPolicy, StepContext, StepHandler, StepResult
+from echo_core.plugin_api.steps import (
+    ArtefactFile,
+    Resource,
+    RetryPolicy,
+    StepContext,
+    StepHandler,
+    StepOutlook,
+    StepResult,
+)
 from echo_core.plugin_api.storage import ReadObject
 from echo_core.plugin_api.transcoder import (
+    EstimateRequest,
     InspectRequest,
     LadderRequest,
     MediaInfo,
@@ -289,6 +300,37 @@ class StoryboardStep:
         )
 
 
+def source_needs(outlook: StepOutlook) -> Needs:
+    """A step that fetches the source and writes next to nothing."""
+    return Needs(scratch_bytes=outlook.source_bytes)
+
+
+def needs_of(
+    work: Literal["package", "poster", "storyboard"],
+) -> Callable[[StepOutlook], Needs]:
+    """A step that fetches the source and lets the transcoder work on it once."""
+
+    def needs(outlook: StepOutlook) -> Needs:
+        media = _media.validate_python(outlook.inputs[MEDIA])
+        return source_needs(outlook) + outlook.transcoder.estimate(EstimateRequest(work=work, media=media))
+
+    return needs
+
+
+def ladder_needs(short_sides: tuple[int, ...]) -> Callable[[StepOutlook], Needs]:
+    """The source and every rung of it, as if all were made at once."""
+
+    def needs(outlook: StepOutlook) -> Needs:
+        media = _media.validate_python(outlook.inputs[MEDIA])
+        rungs = outlook.transcoder.plan_ladder(
+            PlanLadder(media=media, packaged=PACKAGED in outlook.inputs, short_sides=short_sides)
+        )
+        request = EstimateRequest(work="encode_ladder", media=media, rungs=rungs)
+        return source_needs(outlook) + outlook.transcoder.estimate(request)
+
+    return needs
+
+
 def process_steps(*, max_duration_s: float, segment_s: float, short_sides: tuple[int, ...]) -> tuple[StepSpec, ...]:
     """The kernel's own steps of a processing job."""
     probe = RetryPolicy(max_attempts=3, first_delay_s=1.0, max_delay_s=60.0)
@@ -296,7 +338,13 @@ def process_steps(*, max_duration_s: float, segment_s: float, short_sides: tuple
     return (
         _spec(VerifyStep(), "verify", produces=(VERIFIED,), retry=probe, weight=0.005),
         _spec(
-            InspectStep(max_duration_s), "inspect", consumes=(VERIFIED,), produces=(MEDIA,), retry=probe, weight=0.01
+            InspectStep(max_duration_s),
+            "inspect",
+            consumes=(VERIFIED,),
+            produces=(MEDIA,),
+            retry=probe,
+            weight=0.01,
+            needs=source_needs,
         ),
         _spec(
             PackageStep(segment_s),
@@ -305,6 +353,7 @@ def process_steps(*, max_duration_s: float, segment_s: float, short_sides: tuple
             produces=(PACKAGED,),
             timeout_per_media_s=1.0,
             weight=0.01,
+            needs=needs_of("package"),
         ),
         _spec(
             LadderStep(segment_s, short_sides),
@@ -317,8 +366,9 @@ def process_steps(*, max_duration_s: float, segment_s: float, short_sides: tuple
             retry=encode,
             optional=False,
             weight=1.3,
+            needs=ladder_needs(short_sides),
         ),
-        _spec(PosterStep(), "poster", consumes=(MEDIA,), produces=(POSTER,), weight=0.02),
+        _spec(PosterStep(), "poster", consumes=(MEDIA,), produces=(POSTER,), weight=0.02, needs=needs_of("poster")),
         _spec(
             StoryboardStep(),
             "storyboard",
@@ -327,6 +377,7 @@ def process_steps(*, max_duration_s: float, segment_s: float, short_sides: tuple
             after=("package",),
             timeout_per_media_s=1.0,
             weight=0.03,
+            needs=needs_of("storyboard"),
         ),
     )
 
@@ -343,6 +394,7 @@ def _spec(
     timeout_per_media_s: float = 0.0,
     retry: RetryPolicy | None = None,
     optional: bool | None = None,
+    needs: Callable[[StepOutlook], Needs] | None = None,
 ) -> StepSpec:
     return StepSpec(
         name=name,
@@ -356,6 +408,7 @@ def _spec(
         retry=retry or RetryPolicy(),
         optional=name not in {"verify", "inspect"} if optional is None else optional,
         weight=weight,
+        needs=needs,
     )
 
 

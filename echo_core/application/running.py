@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from echo_core.application.admission import step_video
 from echo_core.application.job_changes import store_change
 from echo_core.application.ports import Claim, WorkerUnitsOfWork
 from echo_core.domain.artefacts import Artefact
@@ -42,6 +43,7 @@ class StepRun:
         units_of_work: WorkerUnitsOfWork,
         scratch: Path,
         on_progress: Callable[[float], None],
+        scratch_reserve_bytes: int = SCRATCH_RESERVE_BYTES,
     ) -> None:
         self._claim = claim
         self._step = claim.job.step(claim.step_id)
@@ -50,21 +52,12 @@ class StepRun:
         self._units_of_work = units_of_work
         self._scratch = scratch
         self._on_progress = on_progress
+        self._scratch_reserve_bytes = scratch_reserve_bytes
         self._source: Path | None = None
         self._fetching = asyncio.Lock()
         self.unrecorded: list[str] = []
         """Keys of objects that this run stored and that no row names yet."""
-        self._video = StepVideo(
-            id=video.id,
-            owner_id=video.owner_id,
-            title=video.title,
-            filename=upload.filename,
-            content_type=upload.content_type,
-            size_bytes=upload.size_bytes or 0,
-            source_key=upload.storage_key,
-            source_generation=upload.generation,
-            source_checksum=upload.checksum,
-        )
+        self._video = step_video(video, upload)
         self.log = logging.LoggerAdapter(
             step_log, {"step": self._step.name, "job_id": str(claim.job.id), "video_id": str(video.id)}
         )
@@ -138,7 +131,7 @@ class StepRun:
 
     def _require_room(self) -> None:
         free = shutil.disk_usage(self._scratch).free
-        needed = self._video.size_bytes + SCRATCH_RESERVE_BYTES
+        needed = self._storage.fetch_takes_bytes(self._video.size_bytes, self._scratch) + self._scratch_reserve_bytes
         if free < needed:
             raise InsufficientStorageError(
                 f"The worker's scratch disk has {free >> 20} MiB left; this video needs {needed >> 20} MiB."

@@ -105,6 +105,7 @@ class Step:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     error: StepError | None = None
+    """Why it failed; while it is queued, why the attempt before failed or what it waits for."""
     output: JsonObject = field(default_factory=dict)
     skipped_reason: str = ""
     warnings: tuple[str, ...] = ()
@@ -186,6 +187,17 @@ class Job:
                 error=None,
             ),
         )
+
+    def deferred(self, step_id: StepId, *, run_at: datetime, reason: StepError) -> Job:
+        """A queued step cannot start for want of room: it stays queued until later, and no attempt is counted.
+
+        ``reason`` stands as the step's error meanwhile. Raises ``IllegalChangeError`` if it is not queued any more.
+        """
+        step = self.step(step_id)
+        if step.state is not StepState.QUEUED:
+            raise IllegalChangeError(f"Step {step.name} is {step.state}, not queued.")
+        waiting = replace(step, run_at=run_at, error=reason)
+        return replace(self, steps=tuple(waiting if s.id == step_id else s for s in self.steps))
 
     def succeeded(
         self, step_id: StepId, lease_token: int, *, now: datetime, output: JsonObject, warnings: Sequence[str] = ()

@@ -34,6 +34,7 @@ from echo_core.plugin_api.json import (
     JsonObject,
     JsonValue,
 )
+from echo_core.plugin_api.needs import Needs
 from echo_core.plugin_api.specs import (
     CommandsSpec,
     EventHandlerSpec,
@@ -49,6 +50,7 @@ from echo_core.plugin_api.steps import (
     RetryPolicy,
     StepContext,
     StepHandler,
+    StepOutlook,
     StepResult,
     StepVideo,
 )
@@ -74,6 +76,7 @@ from echo_core.plugin_api.storage import (
 )
 from echo_core.plugin_api.transcoder import (
     AudioStream,
+    EstimateRequest,
     ExtractAudioRequest,
     ExtractedAudio,
     InspectRequest,
@@ -111,6 +114,7 @@ __all__ = [
     "DomainError",
     "EchoError",
     "EchoHooks",
+    "EstimateRequest",
     "Event",
     "EventHandler",
     "EventHandlerSpec",
@@ -126,6 +130,7 @@ __all__ = [
     "LadderResult",
     "ListObjects",
     "MediaInfo",
+    "Needs",
     "NoConfig",
     "NotFoundError",
     "NotSupportedError",
@@ -155,6 +160,7 @@ __all__ = [
     "SignedUrl",
     "StepContext",
     "StepHandler",
+    "StepOutlook",
     "StepResult",
     "StepSpec",
     "StepVideo",

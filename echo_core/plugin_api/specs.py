@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict
 
 from echo_core.plugin_api.context import PluginContext
 from echo_core.plugin_api.events import EventHandler
-from echo_core.plugin_api.steps import Resource, RetryPolicy, StepHandler
+from echo_core.plugin_api.needs import Needs
+from echo_core.plugin_api.steps import Resource, RetryPolicy, StepHandler, StepOutlook
 from echo_core.plugin_api.storage import StorageBackend
 from echo_core.plugin_api.transcoder import Transcoder
 
@@ -71,6 +72,9 @@ class StepSpec:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     optional: bool = True
     weight: float = 0.05
+    needs: Callable[[StepOutlook], Needs] | None = None
+    """What a run will take, so that it only starts where that is to be had. Called before every run; pure and quick.
+    None: next to nothing."""
     config_model: type[BaseModel] = NoConfig
     description: str = ""
 

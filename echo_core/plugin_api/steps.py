@@ -74,6 +74,19 @@ class StepVideo:
     source_checksum: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class StepOutlook:
+    """What is known of a step before it starts, for ``StepSpec.needs``.
+
+    ``source_bytes`` is what ``fetch_source`` would take of the scratch disk: nothing where the storage can link.
+    """
+
+    video: StepVideo
+    inputs: Mapping[str, JsonObject]
+    source_bytes: int
+    transcoder: Transcoder
+
+
 class StepContext(Protocol):
     """What a running step may use. All of it is good only until ``run`` returns."""
 

@@ -248,6 +248,10 @@ class StorageBackend(ABC):
         """Copy or link an object to a local path (S4). The default streams it."""
         raise NotSupportedError("This storage cannot fetch objects to a file.")
 
+    def fetch_takes_bytes(self, size_bytes: int, directory: Path) -> int:
+        """What ``fetch_file`` of so large an object takes of the disk of ``directory``: nothing where it can link."""
+        return size_bytes
+
     async def abort_upload(self, request: UploadRef) -> None:
         """Drop an unfinished upload (S10)."""
         raise NotSupportedError("This storage cannot abort an upload.")

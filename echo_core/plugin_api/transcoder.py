@@ -33,6 +33,7 @@ from typing import ClassVar, Literal
 
 from echo_core.plugin_api.errors import NotSupportedError
 from echo_core.plugin_api.json import JsonValue
+from echo_core.plugin_api.needs import Needs
 
 ProgressCallback = Callable[[float], None]
 
@@ -278,6 +279,21 @@ class ExtractedAudio:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EstimateRequest:
+    """Ask what a call would take: ``work`` names the method, ``rungs`` are those of ``encode_ladder``."""
+
+    work: Literal["package", "encode_ladder", "poster", "storyboard", "extract_audio"]
+    media: MediaInfo
+    rungs: tuple[Rung, ...] = ()
+
+
+PICTURES_BYTES = 64 << 20
+"""More than any poster or storyboard takes."""
+SOUND_BPS = 512_000
+SPEECH_BYTES_PER_S = 32_000
+
+
+@dataclass(frozen=True, kw_only=True)
 class TranscoderHealth:
     """What ``check`` found: versions and capabilities by name, for ``doctor`` and the plugin list."""
 
@@ -304,6 +320,22 @@ class Transcoder(ABC):
     @abstractmethod
     async def encode_ladder(self, request: LadderRequest) -> LadderResult:
         """Encode all rungs in one decode (T3 to T7)."""
+
+    def estimate(self, request: EstimateRequest) -> Needs:
+        """What a call would take at its highest, its input left out. Pure.
+
+        The default knows what outputs can amount to at most, and nothing of memory.
+        """
+        duration_s = request.media.duration_s
+        scratch: float = PICTURES_BYTES
+        if request.work == "package":
+            scratch = request.media.size_bytes
+        elif request.work == "extract_audio":
+            scratch = duration_s * SPEECH_BYTES_PER_S
+        elif request.work == "encode_ladder":
+            bitrate_bps = sum(rung.max_bitrate_bps for rung in request.rungs)
+            scratch = duration_s * (bitrate_bps + (SOUND_BPS if request.media.audio else 0)) / 8
+        return Needs(scratch_bytes=int(scratch))
 
     @abstractmethod
     async def check(self) -> TranscoderHealth:

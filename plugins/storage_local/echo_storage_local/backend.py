@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import ClassVar
 
 from echo_core.plugin_api import (
@@ -142,6 +143,10 @@ class LocalStorage(StorageBackend):
     async def fetch_file(self, request: FetchFile) -> None:
         """See the contract."""
         await self.threads.run(self._files.fetch, request)
+
+    def fetch_takes_bytes(self, size_bytes: int, directory: Path) -> int:
+        """See the contract: on the storage's own disk objects are linked."""
+        return 0 if self._files.can_link_to(directory) else size_bytes
 
     async def list(self, request: ListObjects) -> ObjectPage:
         """See the contract."""

@@ -70,6 +70,10 @@ class FileStore:
         finally:
             opened.close()
 
+    def can_link_to(self, directory: Path) -> bool:
+        """Whether the objects lie on the disk of ``directory``."""
+        return os.fstat(self._folders.staging).st_dev == directory.stat().st_dev
+
     @contextmanager
     def _staged(self) -> Iterator[str]:
         name = secrets.token_hex(16)

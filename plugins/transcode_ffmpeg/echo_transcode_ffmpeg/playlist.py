@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from echo_core.plugin_api import ProviderError, Rendition, Segment
+from echo_core.plugin_api import InsufficientStorageError, ProviderError, Rendition, Segment
 from echo_transcode_ffmpeg import mp4
 
 _MAP = re.compile(r'^#EXT-X-MAP:.*BYTERANGE="(\d+)@0"')
 _DURATION = re.compile(r"^#EXTINF:([0-9.]+)")
 _RANGE = re.compile(r"^#EXT-X-BYTERANGE:(\d+)@(\d+)")
+
+FULL_BELOW_BYTES = 1 << 20
+"""A disk with less left counts as full: what is written goes through buffers of this order."""
 
 
 class BrokenOutputError(ProviderError):
@@ -58,7 +62,8 @@ def measure(
 ) -> Measured:
     """Turn ``<name>.m3u8`` and ``<name>.mp4`` into a rendition, and remove the playlist.
 
-    Raises ``BrokenOutputError`` when the file is not what T5 promises.
+    Raises ``BrokenOutputError`` when the file is not what T5 promises, ``InsufficientStorageError`` when that is
+    because the disk is full.
     """
     playlist, path = out_dir / f"{name}.m3u8", out_dir / f"{name}.mp4"
     try:
@@ -68,6 +73,8 @@ def measure(
             track = mp4.read_track(file.read(init_length))
         firsts = [mp4.first_sample(path, segment.offset_bytes, track.timescale) for segment in segments]
     except (OSError, ValueError, IndexError) as error:
+        if _ran_out_of_room(playlist):
+            raise InsufficientStorageError("The disk became full while encoding.") from error
         raise BrokenOutputError(f"ffmpeg did not write a complete rendition {name}.") from error
     if kind == "video" and not all(first.keyframe for first in firsts):
         raise BrokenOutputError(f"Not every segment of {name} starts with a keyframe.")
@@ -90,6 +97,15 @@ def measure(
         copied=copied,
     )
     return Measured(rendition=rendition, starts_s=tuple(first.at_s for first in firsts))
+
+
+def _ran_out_of_room(playlist: Path) -> bool:
+    """The HLS muxer says nothing of a full disk and exits with 0 (seen with 5.1): what it leaves is an empty playlist,
+    or a rendition without its end."""
+    if playlist.exists() and playlist.stat().st_size == 0:
+        return True
+    facts = os.statvfs(playlist.parent)
+    return facts.f_bavail * facts.f_frsize < FULL_BELOW_BYTES
 
 
 def bitrates(segments: tuple[Segment, ...]) -> tuple[int, int]:

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import ClassVar
 
 from echo_core.plugin_api import (
+    EstimateRequest,
     ExtractAudioRequest,
     ExtractedAudio,
     InspectRequest,
     LadderRequest,
     LadderResult,
     MediaInfo,
+    Needs,
     PackageRequest,
     PackageResult,
     Picture,
@@ -24,7 +26,7 @@ from echo_core.plugin_api import (
     Transcoder,
     TranscoderHealth,
 )
-from echo_transcode_ffmpeg import encode, package, pictures, plan, probe
+from echo_transcode_ffmpeg import encode, estimate, package, pictures, plan, probe
 from echo_transcode_ffmpeg.binaries import Tools, find_tools
 from echo_transcode_ffmpeg.config import FfmpegConfig
 
@@ -56,6 +58,10 @@ class FfmpegTranscoder(Transcoder):
     def plan_ladder(self, request: PlanLadder) -> tuple[Rung, ...]:
         """The rungs to encode, highest first (T8)."""
         return plan.plan_ladder(request)
+
+    def estimate(self, request: EstimateRequest) -> Needs:
+        """What a call takes: the contract's own arithmetic for the disk, measured memory."""
+        return replace(super().estimate(request), memory_bytes=estimate.memory_bytes(self._config, request))
 
     async def encode_ladder(self, request: LadderRequest) -> LadderResult:
         """Encode all rungs in one decode (T3 to T7)."""

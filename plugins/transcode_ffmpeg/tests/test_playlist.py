@@ -8,7 +8,7 @@ from echo_transcode_ffmpeg.playlist import BrokenOutputError, bitrates, measure,
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echo_core.plugin_api import Segment
+from echo_core.plugin_api import InsufficientStorageError, Segment
 
 LENGTHS = st.lists(st.tuples(st.integers(1, 10**9), st.integers(1, 10**8)), min_size=1, max_size=50)
 
@@ -58,3 +58,10 @@ def test_output_that_is_not_whole_is_refused(tmp_path: Path, damage: str) -> Non
         )
     with pytest.raises(BrokenOutputError):
         measure(tmp_path, "v", "video")
+
+
+def test_empty_playlist_means_that_the_disk_was_full(tmp_path: Path) -> None:
+    shutil.copy(Path(__file__).parent / "data" / "one_segment.mp4", tmp_path / "v.mp4")
+    (tmp_path / "v.m3u8").touch()
+    with pytest.raises(InsufficientStorageError):
+        measure(tmp_path, "v", "audio")

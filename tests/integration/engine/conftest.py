@@ -14,6 +14,7 @@ import structlog
 
 from echo_core.adapters.postgres.engine import open_engine
 from echo_core.adapters.postgres.units_of_work import PostgresWorkerUnitsOfWork
+from echo_core.application.admission import Admission, Reservations
 from echo_core.application.engine import Engine
 from echo_core.application.job_changes import store_change
 from echo_core.application.lease_watch import EngineTiming
@@ -31,6 +32,7 @@ from echo_core.plugin_api.errors import UnavailableError
 from echo_core.plugin_api.events import Event
 from echo_core.plugin_api.specs import StepSpec
 from echo_core.plugin_api.steps import Resource, RetryPolicy, StepContext, StepHandler, StepResult
+from echo_core.plugin_api.transcoder import Transcoder
 from echo_core.testing.fake_storage import FakeStorage
 from echo_core.testing.fake_transcoder import FakeTranscoder, write_fake_media
 from tests.integration.conftest import Database
@@ -153,7 +155,7 @@ class Farm:
 
     units_of_work: WorkerUnitsOfWork
     storage: FakeStorage
-    transcoder: FakeTranscoder
+    transcoder: Transcoder
     tmp_path: Path
     events: list[Event]
     pipeline: Pipeline
@@ -166,6 +168,15 @@ class Farm:
         )
         self.handlers = {**self.handlers, **{spec.name: handler for spec, handler in specs}}
 
+    def admission(self, reservations: Reservations) -> Admission:
+        return Admission(
+            reservations=reservations,
+            needs={e.spec.name: e.spec.needs for e in self.pipeline.process if e.spec.needs is not None},
+            storage=self.storage,
+            transcoder=self.transcoder,
+            scratch=self.tmp_path,
+        )
+
     @asynccontextmanager
     async def worker(
         self,
@@ -175,6 +186,8 @@ class Farm:
         timing: EngineTiming = TIMING,
         reconciles: bool = True,
         unprovided_after: timedelta = UNPROVIDED_AFTER,
+        reservations: Reservations | None = None,
+        scratch_reserve_bytes: int = 0,
     ) -> AsyncIterator[Worker]:
         bus, counts, stop, ready = SilentBus(), Counts(), asyncio.Event(), asyncio.Event()
         engine = Engine(
@@ -188,6 +201,8 @@ class Farm:
             bus=bus,
             metrics=counts,
             timing=timing,
+            admission=self.admission(reservations) if reservations is not None else None,
+            scratch_reserve_bytes=scratch_reserve_bytes,
         )
         reconciler = Reconciler(
             engine=engine,
