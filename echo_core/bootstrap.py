@@ -27,7 +27,7 @@ from echo_core.adapters import settings_sources
 from echo_core.adapters.addresses import API_ROLE, WORKER_ROLE, Addresses, addresses, role_password
 from echo_core.adapters.arq_queue import ArqDoorbell, ArqListener, open_arq
 from echo_core.adapters.clock import SystemClock
-from echo_core.adapters.limits import limits_of
+from echo_core.adapters.limits import limits_of, rate_policies_of
 from echo_core.adapters.logs import configure_logging
 from echo_core.adapters.plugin_registry import PluginRegistry
 from echo_core.adapters.postgres.engine import open_engine
@@ -36,6 +36,7 @@ from echo_core.adapters.postgres.units_of_work import PostgresUserUnitsOfWork, P
 from echo_core.adapters.priority import lower_priority
 from echo_core.adapters.redis_events import RedisEventBus, RedisEventSource
 from echo_core.adapters.redis_metrics import RedisStepMetrics
+from echo_core.adapters.redis_rate_limits import RedisSharedCounts
 from echo_core.adapters.redis_tickets import RedisTicketStore
 from echo_core.adapters.reservations import FileReservations
 from echo_core.adapters.scratch import worker_scratch
@@ -52,6 +53,7 @@ from echo_core.application.pipeline import Pipeline, RegisteredStep, ordered
 from echo_core.application.ports import WorkerUnitsOfWork
 from echo_core.application.processing import process_steps
 from echo_core.application.purging import purge_steps
+from echo_core.application.rate_limiting import RateLimiter
 from echo_core.application.realtime import Realtime, RealtimeHub
 from echo_core.application.reconciling import Reconciler, ReconcilerTiming
 from echo_core.application.services import ApiServices, PluginReport
@@ -189,6 +191,7 @@ class Api:
     checks: Sequence[ReadinessCheck]
     step_metrics: RedisStepMetrics
     plugin_routes: Sequence[tuple[str, RoutesSpec]]
+    rate_limiter: RateLimiter
 
 
 @asynccontextmanager
@@ -214,6 +217,8 @@ async def open_api(settings: Settings) -> AsyncIterator[Api]:
         )
         tickets = RedisTicketStore(core.addresses.redis_url)
         stack.push_async_callback(tickets.aclose)
+        counts = RedisSharedCounts(core.addresses.redis_url)
+        stack.push_async_callback(counts.aclose)
         hub = RealtimeHub(
             units_of_work=units_of_work,
             source=RedisEventSource(core.addresses.redis_url),
@@ -227,6 +232,7 @@ async def open_api(settings: Settings) -> AsyncIterator[Api]:
             checks=readiness_checks(core, engine, storage),
             step_metrics=RedisStepMetrics(core.redis),
             plugin_routes=core.registry.of_type(RoutesSpec),
+            rate_limiter=RateLimiter(counts, **rate_policies_of(settings)),
         )
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import TypedDict
+
 from echo_core.adapters.settings import Settings
+from echo_core.application.rate_limiting import RatePolicy
 from echo_core.application.services import Limits
 
 
@@ -21,4 +24,26 @@ def limits_of(settings: Settings) -> Limits:
         ws_max_queue=realtime.max_queue,
         ws_max_connections_per_user=realtime.max_connections_per_user,
         ws_poll_s=realtime.poll_s,
+    )
+
+
+class RatePolicies(TypedDict):
+    """The policies of a rate limiter; None: no limit."""
+
+    users: RatePolicy | None
+    addresses: RatePolicy | None
+    failures: RatePolicy | None
+
+
+def rate_policies_of(settings: Settings) -> RatePolicies:
+    """The rate limits, out of ``[http]``."""
+
+    def policy(name: str, key: str, quota: int) -> RatePolicy | None:
+        return RatePolicy(name=name, quota=quota, setting=f"http.{key}") if quota else None
+
+    http = settings.http
+    return RatePolicies(
+        users=policy("user", "user_requests_per_minute", http.user_requests_per_minute),
+        addresses=policy("address", "address_requests_per_minute", http.address_requests_per_minute),
+        failures=policy("unauthenticated", "address_failures_per_minute", http.address_failures_per_minute),
     )

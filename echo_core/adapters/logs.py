@@ -15,6 +15,7 @@ import msgspec
 import structlog
 from structlog.typing import Processor
 
+from echo_core.adapters.console import escaped
 from echo_core.adapters.settings import LogSettings
 
 _SHARED: Sequence[Processor] = (
@@ -28,12 +29,33 @@ _SHARED: Sequence[Processor] = (
 QUIET = ("httpx2", "httpcore2", "asyncio", "uvicorn.access", "uvicorn.error", "alembic", "hpack")
 """Loggers that talk about every call; their warnings stay. ``uvicorn.error`` tells the addresses of WebSockets with
 their tickets, and at level debug every message with its token."""
+MAX_FIELD_CHARS = 4_000
+MAX_TRACEBACK_CHARS = 20_000
 NO_HANDSHAKE = "ASGI callable returned without completing handshake."
 """What uvicorn (0.54) takes for an error whenever a WebSocket is refused with an HTTP answer, which is allowed."""
 
 
 def _is_no_refusal(record: logging.LogRecord) -> bool:
     return record.msg != NO_HANDSHAKE
+
+
+def _bounded(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """No field is longer than a screen, whatever a caller or a tool put into it; of a traceback, the end counts."""
+    for name, value in event.items():
+        if isinstance(value, str) and len(value) > MAX_FIELD_CHARS:
+            if name != "exception":
+                event[name] = f"{value[:MAX_FIELD_CHARS]}… ({len(value)} characters)"
+            elif len(value) > MAX_TRACEBACK_CHARS:
+                event[name] = f"({len(value)} characters) …{value[-MAX_TRACEBACK_CHARS:]}"
+    return event
+
+
+def _printable(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """For terminals, where JSON escapes nothing: no field can begin a line, move the cursor or change a colour."""
+    for name, value in event.items():
+        if isinstance(value, str) and not value.isprintable():
+            event[name] = escaped(value, keep_lines=name == "exception")
+    return event
 
 
 _encode = msgspec.json.Encoder(enc_hook=repr).encode
@@ -72,9 +94,16 @@ def configure_logging(settings: LogSettings, *, process: str) -> None:
     console = settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())
     renderer: list[Processor] = (
         # The default draws every local variable: secrets among them, and seconds in which the loop stands still.
-        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)]
+        [
+            structlog.processors.format_exc_info,
+            _bounded,
+            _printable,
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            ),
+        ]
         if console
-        else [structlog.processors.format_exc_info, _as_json]
+        else [structlog.processors.format_exc_info, _bounded, _as_json]
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
@@ -41,6 +42,19 @@ class HttpSettings(Section):
     cors_origins: tuple[str, ...] = ()
     max_body_bytes: int = Field(default=1 << 20, ge=1024)
     idle_timeout_s: int = Field(default=30, ge=1)
+    trusted_proxies: tuple[str, ...] = ()
+    user_requests_per_minute: int = Field(default=12_000, ge=0)
+    address_requests_per_minute: int = Field(default=24_000, ge=0)
+    address_failures_per_minute: int = Field(default=300, ge=0)
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        # Not "*": it would take the client's own word for its address, and with it every limit by address.
+        try:
+            return tuple(str(ip_network(proxy)) if "/" in proxy else str(ip_address(proxy)) for proxy in value)
+        except ValueError:
+            raise ValueError("each must be an address or a network, such as 127.0.0.1 or 10.0.0.0/8") from None
 
     @field_validator("public_url")
     @classmethod

@@ -29,7 +29,8 @@ servers: list[Uvicorn] = []
 def with_hub(hub: object, monkeypatch: pytest.MonkeyPatch) -> None:
     @asynccontextmanager
     async def open_api(settings: Settings) -> AsyncIterator[object]:
-        yield SimpleNamespace(realtime=SimpleNamespace(hub=hub))
+        limiter = SimpleNamespace(run=asyncio.Event().wait)
+        yield SimpleNamespace(realtime=SimpleNamespace(hub=hub), rate_limiter=limiter)
 
     servers.clear()
     monkeypatch.setattr(server, "open_api", open_api)

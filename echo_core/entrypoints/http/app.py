@@ -14,13 +14,13 @@ from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 from echo_core.application.health import ReadinessCheck
 from echo_core.application.playback import PlaybackAddresses
+from echo_core.application.rate_limiting import RateLimiter
 from echo_core.application.services import ApiServices
 from echo_core.application.step_metrics import StepMetricsReader
 from echo_core.entrypoints.http.api import KERNEL_OPERATIONS, WS_TICKET, kernel_openapi
 from echo_core.entrypoints.http.auth import RequireUser
 from echo_core.entrypoints.http.errors import (
     RequestError,
-    handle_echo_error,
     handle_http_exception,
     handle_request_error,
 )
@@ -28,6 +28,7 @@ from echo_core.entrypoints.http.idempotency import OncePerKey
 from echo_core.entrypoints.http.metrics import HttpMetrics
 from echo_core.entrypoints.http.middleware import BodyLimit, ErrorBoundary, RequestContext
 from echo_core.entrypoints.http.operations import operation_route
+from echo_core.entrypoints.http.rate_limits import AddressLimit, handle_refusal
 from echo_core.entrypoints.http.state import ApiState
 from echo_core.plugin_api.errors import EchoError
 from echo_core.plugin_api.specs import RoutesSpec
@@ -59,6 +60,8 @@ EXPOSED_HEADERS = (
     "Idempotency-Replayed",
     "Location",
     "Range",
+    "RateLimit",
+    "RateLimit-Policy",
     "Retry-After",
     "WWW-Authenticate",
     "X-Request-Id",
@@ -82,11 +85,14 @@ def create_app(
     checks: Sequence[ReadinessCheck] = (),
     step_metrics: StepMetricsReader | None = None,
     web: ASGIApp | None = None,
+    rate_limiter: RateLimiter | None = None,
+    behind_proxy: bool = False,
 ) -> Starlette:
     """The API.
 
     ``extra_routes`` (the WebSocket's, a local identity's) stand beside the kernel's own and use the same errors.
-    ``web`` serves what no route matches, outside of the API's own paths. The handlers of all routes find
+    ``web`` serves what no route matches, outside of the API's own paths. ``behind_proxy``: the server knows which
+    proxies to trust, so that the address of a connection is the client's. The handlers of all routes find
     ``request.state.storage``, and ``request.state.user`` where they authenticate.
     """
     metrics = HttpMetrics()
@@ -102,12 +108,13 @@ def create_app(
         checks=tuple(checks),
         step_metrics=step_metrics,
         openapi=kernel_openapi(),
+        rate_limiter=rate_limiter,
     )
     app = Starlette(
         routes=_routes(plugin_routes, extra_routes),
-        middleware=_middleware(services, metrics, state),
+        middleware=_middleware(metrics, state, plugin_routes, behind_proxy=behind_proxy),
         exception_handlers={
-            EchoError: handle_echo_error,
+            EchoError: handle_refusal,
             RequestError: handle_request_error,
             HTTPException: handle_http_exception,
         },
@@ -143,9 +150,17 @@ def _adopted(route: BaseRoute) -> BaseRoute:
     return route
 
 
-def _middleware(services: ApiServices, metrics: HttpMetrics, state: ApiState) -> list[Middleware]:
-    limits = services.limits
-    carried = {"api": state, "storage": services.storage}
+def _middleware(
+    metrics: HttpMetrics, state: ApiState, plugin_routes: Sequence[PluginRoutes], *, behind_proxy: bool
+) -> list[Middleware]:
+    limits = state.services.limits
+    carried = {"api": state, "storage": state.services.storage}
+    by_address: list[Middleware] = []
+    if state.rate_limiter is not None:
+        signed = [f"{PLUGINS_PREFIX}{group.plugin}/" for group in plugin_routes if group.spec.auth == "none"]
+        by_address.append(
+            Middleware(AddressLimit, limiter=state.rate_limiter, exempt_prefixes=signed, behind_proxy=behind_proxy)
+        )
     cors = Middleware(
         CORSMiddleware,
         allow_origins=limits.cors_origins,
@@ -157,6 +172,7 @@ def _middleware(services: ApiServices, metrics: HttpMetrics, state: ApiState) ->
     return [
         Middleware(RequestContext, metrics=metrics, state=carried),
         *([cors] if limits.cors_origins else []),
+        *by_address,
         Middleware(ErrorBoundary),
         Middleware(BodyLimit, max_body_bytes=limits.max_body_bytes, exempt_prefix=PLUGINS_PREFIX),
     ]

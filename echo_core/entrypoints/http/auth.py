@@ -9,6 +9,7 @@ from echo_core.application.playback import viewer
 from echo_core.domain.ids import VideoId
 from echo_core.domain.users import User
 from echo_core.entrypoints.http.parameters import path_uuid
+from echo_core.entrypoints.http.rate_limits import admit_user
 from echo_core.entrypoints.http.state import api_state, services_of, user_of
 from echo_core.plugin_api.errors import AuthError
 
@@ -59,7 +60,9 @@ class RequireUser:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        await authenticate(HTTPConnection(scope))
+        connection = HTTPConnection(scope)
+        await authenticate(connection)
+        admit_user(connection)
         await self.app(scope, receive, send)
 
 

@@ -13,12 +13,13 @@ from pydantic.json_schema import models_json_schema
 
 import echo_core
 from echo_core.entrypoints.http.errors import PROBLEM_JSON, Problem, new_problem
+from echo_core.entrypoints.http.middleware import QUIET_PATHS
 from echo_core.entrypoints.http.operations import Answer, Operation
 
 Json = dict[str, object]
 
 REF = "#/components/schemas/{name}"
-BAD_REQUEST, UNAUTHORIZED, NOT_FOUND, CONFLICT, TOO_LARGE, MEDIA_TYPE, INVALID, FAILED, DOWN = (
+BAD_REQUEST, UNAUTHORIZED, NOT_FOUND, CONFLICT, TOO_LARGE, MEDIA_TYPE, INVALID, TOO_MANY, FAILED, DOWN = (
     400,
     401,
     404,
@@ -26,6 +27,7 @@ BAD_REQUEST, UNAUTHORIZED, NOT_FOUND, CONFLICT, TOO_LARGE, MEDIA_TYPE, INVALID, 
     413,
     415,
     422,
+    429,
     500,
     503,
 )
@@ -40,7 +42,8 @@ TAGS = {
 DESCRIPTION = (
     "JSON in camelCase, times in RFC 3339 UTC, ids are UUIDv7. Every error is a problem document (RFC 9457) with a "
     "stable `code`, a sentence for people in `detail`, what to do in `remedy`, and the `requestId`. `Idempotency-Key` "
-    "is honoured on every POST: the same request under the same key is done once and answered with the first answer."
+    "is honoured on every POST: the same request under the same key is done once and answered with the first answer. "
+    "`RateLimit` and `RateLimit-Policy` tell how many requests are left; 429 comes with `Retry-After`."
 )
 
 
@@ -185,6 +188,8 @@ def _problem_codes(operation: Operation) -> dict[int, tuple[str, ...]]:
         if operation.answer_is_kept:
             add(CONFLICT, "idempotency_in_progress")
             add(INVALID, "idempotency_key_reused")
+    if operation.path not in QUIET_PATHS:
+        add(TOO_MANY, "rate_limited")
     add(FAILED, "internal_error")
     return {status: tuple(known) for status, known in codes.items()}
 
@@ -193,7 +198,10 @@ def _problem(status: int, codes: Sequence[str]) -> Json:
     headers: Json = {"X-Request-Id": {"description": "The request's id.", "schema": {"type": "string"}}}
     if status == UNAUTHORIZED:
         headers["WWW-Authenticate"] = {"description": "The challenge (RFC 6750).", "schema": {"type": "string"}}
-    if status == DOWN:
+    if status == TOO_MANY:
+        headers["RateLimit"] = {"description": "Which limit, and when to come back.", "schema": {"type": "string"}}
+        headers["RateLimit-Policy"] = {"description": "How large it is.", "schema": {"type": "string"}}
+    if status in {TOO_MANY, DOWN}:
         headers["Retry-After"] = {"description": "Seconds to wait.", "schema": {"type": "integer"}}
     example = msgspec.to_builtins(new_problem(status, codes[0], "What went wrong.", "What to do about it."))
     return {

@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from echo_core.entrypoints.http.auth import authenticate, authenticate_viewer
 from echo_core.entrypoints.http.idempotency import answered_once, checked_key
+from echo_core.entrypoints.http.rate_limits import admit_user
 
 Auth = Literal["none", "user", "viewer"]
 """``user``: a bearer token; ``viewer``: a playback token in the query or a bearer token."""
@@ -72,6 +73,7 @@ class OperationEndpoint:
         request = Request(scope, receive, send)
         if operation.auth == "user":
             await authenticate(request)
+            admit_user(request)
         elif operation.auth == "viewer":
             await authenticate_viewer(request)
         key = checked_key(request) if operation.method == "POST" else None

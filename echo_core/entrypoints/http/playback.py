@@ -24,17 +24,19 @@ from echo_core.plugin_api.errors import InvalidRequestError
 from echo_core.plugin_api.storage import SignedUrl, validate_key
 
 PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
+EMBEDDABLE = {"Cross-Origin-Resource-Policy": "cross-origin"}
+"""Players and pictures stand in pages of other origins; what they load is behind a playback token."""
 REDIRECT_CACHE = "private, max-age=60"
 """A browser that scrolls through posters asks again and again; a signed URL lives much longer than this."""
 
 
 def _text(text: str, media_type: str) -> Response:
     # Playlists grow while a video is encoded, and hold secrets.
-    return Response(text, media_type=media_type, headers={"Cache-Control": "private, no-store"})
+    return Response(text, media_type=media_type, headers={"Cache-Control": "private, no-store", **EMBEDDABLE})
 
 
 def _redirect(signed: SignedUrl) -> Response:
-    return Response(status_code=302, headers={"Location": signed.url, "Cache-Control": REDIRECT_CACHE})
+    return Response(status_code=302, headers={"Location": signed.url, "Cache-Control": REDIRECT_CACHE, **EMBEDDABLE})
 
 
 def _video_id(request: Request) -> VideoId:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
+from echo_core.domain import texts
 from echo_core.domain.videos import VideoStatus, Visibility
 
 MAX_PAGE = 100
@@ -32,12 +33,23 @@ def _distinct(tags: tuple[str, ...]) -> tuple[str, ...]:
     return tuple({tag.casefold(): tag for tag in reversed(tags)}.values())[::-1]
 
 
+def _one_line(value: object) -> object:
+    return texts.one_line(value).strip() if isinstance(value, str) else value
+
+
+def _lines(value: object) -> object:
+    return texts.lines(value) if isinstance(value, str) else value
+
+
+OneLine = BeforeValidator(_one_line)
+Lines = BeforeValidator(_lines)
+"""Before the constraints: what is left after cleaning is what has to be long enough."""
 NoNul = AfterValidator(_without_nul)
 """PostgreSQL keeps no NUL in text. Stands last: constraints behind a function are checked before they are applied."""
 Name = Annotated[str, StringConstraints(min_length=1, max_length=1024), NoNul]
 ContentType = Annotated[str, StringConstraints(min_length=1, max_length=255), NoNul]
-Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_TITLE_LENGTH), NoNul]
-Tag = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_TAG_LENGTH), NoNul]
+Title = Annotated[str, OneLine, StringConstraints(min_length=1, max_length=MAX_TITLE_LENGTH)]
+Tag = Annotated[str, OneLine, StringConstraints(min_length=1, max_length=MAX_TAG_LENGTH)]
 Language = Annotated[str, StringConstraints(pattern=r"^(?:[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})*)?$", max_length=35)]
 """BCP 47 as far as syntax goes; empty: not known."""
 
@@ -83,7 +95,7 @@ class MetadataRequest(Body):
     """What a person says about a video. A field that is absent (or null) stays as it is."""
 
     title: Title | None = None
-    description: Annotated[str, StringConstraints(max_length=MAX_DESCRIPTION_LENGTH), NoNul] | None = None
+    description: Annotated[str, Lines, StringConstraints(max_length=MAX_DESCRIPTION_LENGTH)] | None = None
     tags: Annotated[tuple[Tag, ...], Field(max_length=MAX_TAGS), AfterValidator(_distinct)] | None = None
     language: Language | None = None
     visibility: Visibility | None = None

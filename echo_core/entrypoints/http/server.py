@@ -54,9 +54,10 @@ async def _serve(settings: Settings) -> None:
             loop.add_signal_handler(number, lambda: setattr(server, "should_exit", True))
         async with asyncio.TaskGroup() as tasks:  # an API whose hub has died would serve silent WebSockets
             hub = tasks.create_task(api.realtime.hub.run(), name="realtime hub")
+            limits = tasks.create_task(api.rate_limiter.run(), name="rate limits")
             log.info("api.starting", host=settings.http.host, port=settings.http.port)
             await server.serve()
-            await end_tasks([hub])
+            await end_tasks([hub, limits])
     log.info("api.stopped")
 
 
@@ -71,6 +72,8 @@ def _config(settings: Settings, api: Api) -> uvicorn.Config:
         extra_routes=[Route("/", _front_page), *ws_routes(lambda: api.realtime, current_user=current_user)],
         checks=api.checks,
         step_metrics=api.step_metrics,
+        rate_limiter=api.rate_limiter,
+        behind_proxy=bool(settings.http.trusted_proxies),
     )
     return uvicorn.Config(
         app,
@@ -87,6 +90,9 @@ def _config(settings: Settings, api: Api) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         backlog=BACKLOG,
+        # Without a list of ours uvicorn would believe this machine, and whatever FORWARDED_ALLOW_IPS says.
+        proxy_headers=bool(settings.http.trusted_proxies),
+        forwarded_allow_ips=list(settings.http.trusted_proxies),
         timeout_keep_alive=settings.http.idle_timeout_s,
         timeout_graceful_shutdown=STOP_GRACE_S,
     )

@@ -9,6 +9,7 @@ from starlette.requests import HTTPConnection
 
 from echo_core.application.health import ReadinessCheck
 from echo_core.application.playback import PlaybackAddresses
+from echo_core.application.rate_limiting import RateLimiter
 from echo_core.application.services import ApiServices
 from echo_core.application.step_metrics import StepMetricsReader
 from echo_core.domain.users import User
@@ -25,6 +26,7 @@ class ApiState:
     checks: Sequence[ReadinessCheck]
     step_metrics: StepMetricsReader | None
     openapi: Mapping[str, object]
+    rate_limiter: RateLimiter | None = None
 
 
 def api_state(connection: HTTPConnection) -> ApiState:
@@ -36,6 +38,12 @@ def api_state(connection: HTTPConnection) -> ApiState:
 def services_of(connection: HTTPConnection) -> ApiServices:
     """The services of this application."""
     return api_state(connection).services
+
+
+def rate_limiter_of(connection: HTTPConnection) -> RateLimiter | None:
+    """The limits of this application; None: there are none."""
+    state: ApiState | None = getattr(connection.state, "api", None)
+    return state.rate_limiter if state is not None else None
 
 
 def user_of(connection: HTTPConnection) -> User:

@@ -20,7 +20,12 @@ from echo_core.plugin_api.errors import EchoError
 
 log = structlog.get_logger("echo.http")
 
-PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+PAGE_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
 
 
 async def _plugins(request: Request) -> Response:
@@ -83,7 +88,7 @@ async def _openapi(request: Request) -> Response:
 
 
 async def _docs(request: Request) -> Response:
-    return HTMLResponse(render_page(api_state(request).openapi), headers={"Content-Security-Policy": PAGE_POLICY})
+    return HTMLResponse(render_page(api_state(request).openapi), headers=PAGE_HEADERS)
 
 
 OPERATIONS = (

@@ -20,6 +20,7 @@ from echo_core.application.realtime import Realtime
 from echo_core.application.realtime_access import (
     CLOSE_BAD_MESSAGE,
     CLOSE_TOO_BIG,
+    CLOSE_TRY_LATER,
     CLOSE_UNAUTHENTICATED,
     RefusedError,
     authenticate,
@@ -30,6 +31,8 @@ from echo_core.application.realtime_topics import Connection
 from echo_core.application.services import Limits
 from echo_core.domain.users import User
 from echo_core.entrypoints.http.errors import new_problem, problem_response
+from echo_core.entrypoints.http.rate_limits import address_of, socket_is_refused
+from echo_core.entrypoints.http.refusals import refuse_websocket
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,20 +79,19 @@ class StatusEndpoint:
         services = self._realtime()
         await receive()  # websocket.connect
         if not origin_allowed(Headers(scope=scope), services.limits):
-            await _deny(
-                scope,
-                send,
+            problem = new_problem(
                 403,
                 "origin_not_allowed",
                 "This web site may not connect to this server.",
                 "Ask the operator to add its origin to http.cors_origins.",
             )
+            await refuse_websocket(scope, send, problem_response(problem))
             return
-        address = scope["client"][0] if scope.get("client") else ""
-        with self._waiting_room.place(address) as admitted:
+        with self._waiting_room.place(address_of(scope)) as admitted:
             if not admitted:
                 detail = "Too many clients connect at once."
-                await _deny(scope, send, 503, "too_many_connections", detail, "Come back in a few seconds.")
+                problem = new_problem(503, "too_many_connections", detail, "Come back in a few seconds.")
+                await refuse_websocket(scope, send, problem_response(problem, {"Retry-After": "5"}))
                 return
             await send({"type": "websocket.accept"})
             socket = Socket(receive, send)
@@ -171,12 +173,19 @@ async def _identify(services: Realtime, scope: Scope, socket: Socket) -> tuple[U
             user = await authenticate(
                 message, scope["path_params"]["user_id"], tokens=services.tokens, tickets=services.tickets
             )
-            return user, message
     except TimeoutError:
         await _close(socket, CLOSE_UNAUTHENTICATED, "auth_timeout")
+        return None
     except RefusedError as refused:
-        await _close(socket, refused.close_code, refused.reason)
-    return None
+        if refused.close_code == CLOSE_UNAUTHENTICATED and socket_is_refused(scope, None):
+            await _close(socket, CLOSE_TRY_LATER, "rate_limited")
+        else:
+            await _close(socket, refused.close_code, refused.reason)
+        return None
+    if socket_is_refused(scope, user):
+        await _close(socket, CLOSE_TRY_LATER, "rate_limited")
+        return None
+    return user, message
 
 
 async def _first_message(socket: Socket) -> ClientMessage | None:
@@ -271,15 +280,3 @@ def origin_allowed(headers: Headers, limits: Limits) -> bool:
 
 def _host(netloc: str, scheme: str) -> str:
     return netloc.lower().removesuffix(":443" if scheme == "https" else ":80")
-
-
-async def _deny(scope: Scope, send: Send, status: int, code: str, detail: str, remedy: str) -> None:
-    """Refuse before accepting, with a problem document where the server can send one (else it answers 403)."""
-    if "websocket.http.response" not in scope.get("extensions", {}):
-        await send({"type": "websocket.close"})
-        return
-    answer = problem_response(new_problem(status, code, detail, remedy))
-    if status == 503:
-        answer.headers["retry-after"] = "5"
-    await send({"type": "websocket.http.response.start", "status": status, "headers": answer.raw_headers})
-    await send({"type": "websocket.http.response.body", "body": answer.body})

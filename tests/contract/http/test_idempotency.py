@@ -247,6 +247,7 @@ def served(api: FakeApi) -> Any:
         realtime=realtime,
         checks=(),
         step_metrics=None,
+        rate_limiter=None,
         plugin_routes=[(group.plugin, group.spec) for group in PLUGIN],
     )
     return server._config(Settings(), parts).app
