@@ -138,6 +138,11 @@ class Engine:
             return False
         return True
 
+    @property
+    def slots(self) -> Mapping[Resource, int]:
+        """How many steps of each class may run at once."""
+        return self._slots
+
     def free_slots(self, resource: Resource) -> int:
         """How many more steps of this class may be claimed now."""
         return 0 if self._stopping else max(0, self._slots.get(resource, 0) - self._used[resource])

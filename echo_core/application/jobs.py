@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 
 from echo_core.application.job_changes import store_change
 from echo_core.application.ports import UnitOfWork
@@ -17,8 +16,8 @@ from echo_core.domain.users import User
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobView:
-    """A job with what is computed from it. ``queue_position`` counts the steps before its next one, everybody's; None
-    while one of its steps runs, or none waits."""
+    """A job with what is computed from it. ``queue_position`` counts the steps that are claimed before its next one,
+    everybody's; None while one of its steps runs, or none waits."""
 
     job: Job
     percent: float
@@ -26,20 +25,23 @@ class JobView:
     queue_position: int | None
 
 
-async def job_view(uow: UnitOfWork, job: Job, now: datetime) -> JobView:
-    """How far a job is, as of ``now``."""
-    position = None
-    if not job.state.finished and not any(s.state is StepState.RUNNING for s in job.steps):
-        queued = next((s for s in job.steps if s.state is StepState.QUEUED), None)
-        position = await uow.jobs.queue_position(queued.id) if queued is not None else None
-    return JobView(job=job, percent=job_percent(job), eta_s=job_eta_s(job, now), queue_position=position)
+async def job_view(uow: UnitOfWork, job: Job) -> JobView:
+    """How far a job is, by the database's clock."""
+    eta_s = position = None
+    if not job.state.finished:
+        places = await uow.jobs.outlook([job.id])
+        eta_s = job_eta_s(job, await uow.jobs.now(), places)
+        if not any(s.state is StepState.RUNNING for s in job.steps):
+            waiting = (places[s.id].steps_before for s in job.steps if s.id in places)
+            position = next((before for before in waiting if before is not None), None)
+    return JobView(job=job, percent=job_percent(job), eta_s=eta_s, queue_position=position)
 
 
 async def get_job(services: ApiServices, user: User, job_id: JobId) -> JobView:
     """One job. Raises ``UnknownEntityError``."""
     async with services.units_of_work.for_user(user) as uow:
         job = await _owned(uow, job_id)
-        return await job_view(uow, job, services.clock.now())
+        return await job_view(uow, job)
 
 
 async def cancel_job(services: ApiServices, user: User, job_id: JobId) -> JobView:
@@ -51,7 +53,7 @@ async def cancel_job(services: ApiServices, user: User, job_id: JobId) -> JobVie
         job = await _owned(uow, job_id, for_update=True)
         if not (job.cancel_requested and not job.state.finished):
             job = await store_change(uow, job, job.cancel(await uow.jobs.now()))
-        return await job_view(uow, job, services.clock.now())
+        return await job_view(uow, job)
 
 
 async def retry_job(services: ApiServices, user: User, job_id: JobId, *, step_name: str | None) -> JobView:
@@ -62,7 +64,7 @@ async def retry_job(services: ApiServices, user: User, job_id: JobId, *, step_na
     async with services.units_of_work.for_user(user) as uow:
         job = await _owned(uow, job_id, for_update=True)
         job = await store_change(uow, job, job.retried(await uow.jobs.now(), step_name=step_name))
-        return await job_view(uow, job, services.clock.now())
+        return await job_view(uow, job)
 
 
 async def _owned(uow: UnitOfWork, job_id: JobId, *, for_update: bool = False) -> Job:

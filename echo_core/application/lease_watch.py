@@ -17,7 +17,7 @@ from echo_core.application.ports import Claim, EventBus, LeaseRef, Progress, Wor
 from echo_core.domain.errors import UnknownEntityError
 from echo_core.domain.ids import JobId, StepId
 from echo_core.domain.jobs import Job, Step
-from echo_core.domain.progress import job_eta_s, job_percent, with_live_progress
+from echo_core.domain.progress import Place, job_eta_s, job_percent, with_live_progress
 from echo_core.plugin_api.errors import EchoError, UnavailableError
 
 log = structlog.get_logger("echo.engine")
@@ -124,6 +124,8 @@ class LeaseWatch:
         self._bus = bus
         self._timing = timing
         self._jobs: dict[JobId, Job] = {}
+        self._places: Mapping[StepId, Place] = {}
+        self._looked_at = 0.0
 
     def saw(self, job: Job) -> None:
         """This is how a job stands after a change of ours: progress is told by it."""
@@ -176,7 +178,8 @@ class LeaseWatch:
             for job_id in {r.claim.job.id for r in self._running.values()}:
                 with suppress(UnknownEntityError):  # purged; its run here is about to end
                     jobs[job_id] = await uow.jobs.get(job_id)
-        self._jobs = jobs
+            self._places = await uow.jobs.outlook(list(jobs))
+        self._jobs, self._looked_at = jobs, time.monotonic()
 
     async def tell_progress(self) -> None:
         """Run for ever: the newest progress of each running step, when it changed."""
@@ -194,6 +197,8 @@ class LeaseWatch:
         known = self._jobs.get(running.claim.job.id, running.claim.job)
         live = {r.step.id: r.progress for r in self._running.values() if r.claim.job.id == known.id}
         job = with_live_progress(known, live)
+        age_s = time.monotonic() - self._looked_at
+        places = {s.id: self._places[s.id].after(age_s) for s in job.steps if s.id in self._places}
         return Progress(
             owner_id=job.owner_id,
             video_id=job.video_id,
@@ -201,5 +206,5 @@ class LeaseWatch:
             step=running.step.name,
             step_percent=round(100 * running.progress, 1),
             percent=job_percent(job),
-            eta_s=job_eta_s(job, running.database_now()),
+            eta_s=job_eta_s(job, running.database_now(), places),
         )

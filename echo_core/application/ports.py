@@ -17,6 +17,7 @@ from uuid import UUID
 from echo_core.domain.artefacts import Artefact
 from echo_core.domain.ids import JobId, StepId, UserId, VideoId
 from echo_core.domain.jobs import Job, JobKind
+from echo_core.domain.progress import Place, Rates
 from echo_core.domain.uploads import Upload
 from echo_core.domain.users import User
 from echo_core.domain.videos import Video, VideoPage, VideoStatus
@@ -156,8 +157,11 @@ class JobRepository(Protocol):
     async def list_unfinished(self, limit: int) -> Sequence[Job]:
         """The caller's processing jobs that go on, newest first."""
 
-    async def queue_position(self, step_id: StepId) -> int | None:
-        """How many queued steps of the same class stand before this one, everybody's counted; None: not queued."""
+    async def outlook(self, job_ids: Sequence[JobId]) -> Mapping[StepId, Place]:
+        """The unfinished steps of these jobs (the caller's alone) and what comes before each, everybody's counted."""
+
+    async def learned_rates(self) -> Rates:
+        """What steps have taken of late, everybody's: medians of recent successes."""
 
     # Worker only:
 
@@ -166,8 +170,8 @@ class JobRepository(Protocol):
     ) -> tuple[Job, StepId] | None:
         """Lock (``FOR UPDATE SKIP LOCKED``) the next queued step whose time has come, and its job.
 
-        Order: owners with fewer running steps of this class first, then by ``run_at``. Only steps of these ``names``;
-        None: of any.
+        Order: owners with fewer running steps of this class first, then those that were served longest ago, then by
+        ``run_at``. Only steps of these ``names``; None: of any.
         """
 
     async def has_ready(self, resource: Resource, names: Sequence[str] | None = None) -> bool:
@@ -182,9 +186,6 @@ class JobRepository(Protocol):
     async def list_unrung(self, older_than: timedelta, limit: int) -> Sequence[tuple[StepId, Resource]]:
         """Queued steps whose time has come and whose doorbell was never rung or not for ``older_than``; marks them as
         rung now."""
-
-    async def learned_rates(self) -> Mapping[str, float]:
-        """Seconds of work per second of media by step name, over recent successes."""
 
     async def try_lock_reconciler(self) -> bool:
         """Take the transaction-scoped advisory lock of the reconciler; False: another worker has it."""
@@ -264,8 +265,11 @@ class LocalUserRepository(Protocol):
 class WorkerRepository(Protocol):
     """The workers there are (worker's role only)."""
 
-    async def check_in(self, name: str, *, steps: Sequence[str], version: str) -> None:
-        """This worker lives, and can run these steps."""
+    async def check_in(
+        self, name: str, *, steps: Sequence[str], slots: Mapping[Resource, int], version: str, lives_s: float
+    ) -> None:
+        """This worker lives, and can run these steps, so many of each class at once; it says so again within
+        ``lives_s``, or nobody counts on its slots any more."""
 
     async def list_unprovided(self, waiting_for: timedelta, limit: int) -> Sequence[StepId]:
         """Steps that have been due for so long while no worker checked in that can run them. Forgets workers that have

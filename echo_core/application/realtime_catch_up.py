@@ -10,8 +10,9 @@ from typing import Final
 from echo_core.application.ports import UserUnitsOfWork
 from echo_core.application.realtime_frames import event_frame, snapshot_frame
 from echo_core.application.realtime_topics import Connection, Topic
-from echo_core.domain.ids import UserId
+from echo_core.domain.ids import StepId, UserId
 from echo_core.domain.jobs import Job
+from echo_core.domain.progress import Place
 from echo_core.plugin_api.context import Clock
 from echo_core.plugin_api.events import Event
 
@@ -95,9 +96,10 @@ class CatchUp:
 
     async def _send_snapshot(self, connection: Connection, reason: str) -> None:
         await self._drain(connection)
-        head, jobs = await self._read_unfinished(connection.topic)
+        head, jobs, places = await self._read_unfinished(connection.topic)
         frame = snapshot_frame(
             jobs[:MAX_SNAPSHOT_JOBS],
+            places,
             head=head,
             reason=reason,
             more=len(jobs) > MAX_SNAPSHOT_JOBS,
@@ -107,8 +109,8 @@ class CatchUp:
             raise SlowClientError
         connection.sent = head
 
-    async def _read_unfinished(self, topic: Topic) -> tuple[int, Sequence[Job]]:
-        """The unfinished jobs and the number of the event after which they stood so."""
+    async def _read_unfinished(self, topic: Topic) -> tuple[int, Sequence[Job], Mapping[StepId, Place]]:
+        """The number of an event, the unfinished jobs as they stood after it, and their places in the queue."""
         async with self._reading(), self._units_of_work.for_user(topic.user) as uow:
             _, head = await uow.events.bounds(topic.owner_id)
             for _ in range(SNAPSHOT_TRIES):
@@ -117,7 +119,7 @@ class CatchUp:
                 _, head = await uow.events.bounds(topic.owner_id)
                 if head == before:
                     break
-            return before, jobs
+            return before, jobs, await uow.jobs.outlook([job.id for job in jobs[:MAX_SNAPSHOT_JOBS]])
 
     async def _drain(self, connection: Connection) -> None:
         try:

@@ -10,8 +10,9 @@ from uuid import UUID
 import msgspec
 
 from echo_core.application.ports import Progress
+from echo_core.domain.ids import StepId
 from echo_core.domain.jobs import Job, Step
-from echo_core.domain.progress import job_eta_s, job_percent
+from echo_core.domain.progress import Place, job_eta_s, job_percent
 from echo_core.plugin_api.events import Event
 from echo_core.plugin_api.json import JsonValue
 
@@ -188,20 +189,21 @@ def progress_frame(progress: Progress, *, percent: float, eta_s: float | None, a
     )
 
 
-def snapshot_frame(jobs: Sequence[Job], *, head: int, reason: str, more: bool, at: datetime) -> Frame:
+def snapshot_frame(
+    jobs: Sequence[Job], places: Mapping[StepId, Place], *, head: int, reason: str, more: bool, at: datetime
+) -> Frame:
     """The unfinished jobs, newest first."""
-    return encoded(
-        SnapshotFrame(id=head, reason=reason, jobs=tuple(_snapshot_job(job, at) for job in jobs), more=more, at=at)
-    )
+    told = tuple(_snapshot_job(job, places, at) for job in jobs)
+    return encoded(SnapshotFrame(id=head, reason=reason, jobs=told, more=more, at=at))
 
 
-def _snapshot_job(job: Job, at: datetime) -> SnapshotJob:
+def _snapshot_job(job: Job, places: Mapping[StepId, Place], at: datetime) -> SnapshotJob:
     return SnapshotJob(
         job_id=job.id,
         video_id=job.video_id,
         state=job.state,
         percent=job_percent(job),
-        eta_seconds=job_eta_s(job, at),
+        eta_seconds=job_eta_s(job, at, places),
         steps=tuple(_snapshot_step(step) for step in job.steps),
     )
 

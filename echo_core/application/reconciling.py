@@ -29,6 +29,10 @@ PRUNE_EVERY_S = 3600.0
 UNPROVIDED_AFTER = timedelta(minutes=10)
 """A step fails when it has waited for so long and no worker that can run it checked in meanwhile: time enough for the
 workers of a new version to start, or for the one with the plugin to come back."""
+CHECK_IN_ROUNDS = 3
+"""A worker that has not checked in for so many rounds is gone, and nobody counts on its slots."""
+MIN_ROUND_S = 5.0
+"""Rounds are counted as at least this long: a busy machine is late by more than a quick reconciler's pause."""
 
 T = TypeVar("T")
 
@@ -85,8 +89,12 @@ class Reconciler:
             await asyncio.sleep(self._timing.every_s)
 
     async def _check_in(self) -> None:
+        engine = self._engine
+        lives_s = CHECK_IN_ROUNDS * max(self._timing.every_s, MIN_ROUND_S)
         async with self._units_of_work.for_worker() as uow:
-            await uow.workers.check_in(self._engine.worker, steps=self._engine.step_names, version=__version__)
+            await uow.workers.check_in(
+                engine.worker, steps=engine.step_names, slots=engine.slots, version=__version__, lives_s=lives_s
+            )
 
     async def _end_unprovided(self) -> None:
         self._unprovided_in_s -= self._timing.every_s

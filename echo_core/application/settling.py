@@ -229,7 +229,7 @@ async def _with_media_facts(uow: UnitOfWork, job: Job, result: StepResult) -> Jo
         width, height = int(picture["width"]), int(picture["height"])
     video = await uow.videos.get(job.video_id, for_update=True, deleted=True)
     await uow.videos.save(replace(video, duration_s=duration_s, width=width, height=height))
-    return job.with_expectations(duration_s, await uow.jobs.learned_rates())
+    return job.with_expectations(duration_s, (await uow.jobs.learned_rates()).work_per_media_s)
 
 
 def _outcome_name(outcome: Outcome, ended: Step) -> str:

@@ -219,6 +219,7 @@ async def _start(
         now=now,
         correlation_id=command.correlation_id,
     )
+    started = (await uow.jobs.learned_rates()).likely(started, stored.size_bytes)
     await store_change(uow, None, started)
     return CompletedUpload(video_id=video.id, job_id=started.id, status=VideoStatus.PROCESSING)
 

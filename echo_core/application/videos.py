@@ -67,7 +67,7 @@ async def get_details(services: ApiServices, user: User, video_id: VideoId) -> V
         video = await uow.videos.get(video_id)
         job = await uow.jobs.find_for_video(video_id, JobKind.PROCESS)
         artefacts = await uow.artefacts.list_for_video(video_id)
-        view = await job_view(uow, job, services.clock.now()) if job is not None else None
+        view = await job_view(uow, job) if job is not None else None
     return VideoDetails(video=video, job=view, artefacts=artefacts)
 
 

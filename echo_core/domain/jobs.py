@@ -19,6 +19,9 @@ from echo_core.plugin_api.steps import Resource
 
 SOURCE = "source"
 """The product that exists from the start: the uploaded object."""
+MIN_GUESSED_S = 0.2
+MIN_LEARNED_S = 0.01
+"""What a step is expected to take at least, in seconds: by its weight alone, and by what earlier runs took."""
 
 
 class StepState(StrEnum):
@@ -98,7 +101,7 @@ class Step:
     lease_expires_at: datetime | None = None
     worker: str = ""
     run_at: datetime | None = None
-    """Not before this moment (backoff); None: at once."""
+    """Queued: not before this moment (backoff). Running: since when it had waited."""
     cancel_requested: bool = False
     progress: float = 0.0
     expected_s: float = 0.0
@@ -180,7 +183,6 @@ class Job:
                 lease_token=step.lease_token + 1,
                 lease_expires_at=now + timedelta(seconds=lease_s),
                 worker=worker,
-                run_at=None,
                 started_at=now,
                 finished_at=None,
                 progress=0.0,
@@ -309,10 +311,13 @@ class Job:
 
     def with_expectations(self, media_duration_s: float, rates: Mapping[str, float]) -> Job:
         """Expect ``rates[name]`` (or the step's weight) seconds of work per second of media, for unfinished steps."""
-        steps = tuple(
-            s if s.state.finished else replace(s, expected_s=max(0.2, media_duration_s * rates.get(s.name, s.weight)))
-            for s in self.steps
-        )
+
+        def expected_s(step: Step) -> float:
+            if (rate := rates.get(step.name)) is not None:
+                return max(MIN_LEARNED_S, media_duration_s * rate)
+            return max(MIN_GUESSED_S, media_duration_s * step.weight)
+
+        steps = tuple(s if s.state.finished else replace(s, expected_s=expected_s(s)) for s in self.steps)
         return replace(self, steps=steps)
 
     # --- inside ------------------------------------------------------------------------------------------------
@@ -322,7 +327,8 @@ class Job:
             return _ended(step, StepState.CANCELLED, now, error=error)
         if retry_in_s is None or step.attempt >= step.max_attempts:
             return _ended(step, StepState.FAILED, now, error=error)
-        again = _requeued(step, now + timedelta(seconds=retry_in_s), attempt=step.attempt)
+        later = now + timedelta(seconds=retry_in_s) if retry_in_s > 0 else None
+        again = _requeued(step, now, run_at=later, attempt=step.attempt)
         return replace(again, error=error)
 
     def _with(self, now: datetime, changed: Step) -> Job:
@@ -409,14 +415,15 @@ def _ended(step: Step, state: StepState, now: datetime, **changes: object) -> St
     return replace(ended, **changes)  # type: ignore[arg-type]
 
 
-def _requeued(step: Step, run_at: datetime, *, attempt: int) -> Step:
+def _requeued(step: Step, now: datetime, *, attempt: int, run_at: datetime | None = None) -> Step:
+    """Without ``run_at`` it goes on at once, and keeps the place that it had among its owner's."""
     return replace(
         step,
         state=StepState.QUEUED,
         attempt=attempt,
         lease_expires_at=None,
         worker="",
-        run_at=run_at,
+        run_at=run_at or step.run_at or now,
         progress=0.0,
     )
 

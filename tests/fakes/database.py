@@ -20,7 +20,7 @@ from echo_core.domain.artefacts import POSTER_KIND, RENDITION_KIND, Artefact
 from echo_core.domain.errors import ConflictError, LeaseLostError, UnknownEntityError
 from echo_core.domain.ids import JobId, StepId, UserId, VideoId
 from echo_core.domain.jobs import Job, JobKind, StepState
-from echo_core.domain.progress import job_percent
+from echo_core.domain.progress import Place, Rates, job_percent
 from echo_core.domain.uploads import Upload
 from echo_core.domain.users import User
 from echo_core.domain.videos import Video, VideoPage, VideoSummary
@@ -220,11 +220,20 @@ class FakeJobs(_Repository):
             raise LeaseLostError("Another run owns a step.")
         self.tables.jobs[after.id] = after
 
-    async def queue_position(self, step_id: StepId) -> int | None:
+    async def outlook(self, job_ids: Sequence[JobId]) -> Mapping[StepId, Place]:
         queued = sorted(
             (s for j in self.tables.jobs.values() for s in j.steps if s.state is StepState.QUEUED), key=lambda s: s.id
         )
-        return next((n for n, s in enumerate(queued) if s.id == step_id), None)
+        before = {step.id: number for number, step in enumerate(queued)}
+        return {
+            s.id: Place(steps_before=before.get(s.id), work_before_s=0.0, slots=1)
+            for job_id in job_ids
+            for s in self.tables.jobs[job_id].steps
+            if not s.state.finished
+        }
+
+    async def learned_rates(self) -> Rates:
+        return Rates()
 
     async def list_unfinished(self, limit: int) -> Sequence[Job]:
         return [j for j in self.tables.jobs.values() if self.owns(j) and not j.state.finished][:limit]

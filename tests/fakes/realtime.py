@@ -15,8 +15,9 @@ from uuid import UUID
 from echo_core.application.ports import Progress
 from echo_core.application.realtime import Discontinuity, RealtimeHub
 from echo_core.application.services import Limits
-from echo_core.domain.ids import JobId, UserId, VideoId, new_job_id, new_video_id
+from echo_core.domain.ids import JobId, StepId, UserId, VideoId, new_job_id, new_video_id
 from echo_core.domain.jobs import Job
+from echo_core.domain.progress import Place
 from echo_core.domain.users import User
 from echo_core.plugin_api.errors import AuthError, UnavailableError
 from echo_core.plugin_api.events import Event
@@ -129,6 +130,9 @@ class _Jobs:
     async def list_unfinished(self, limit: int) -> Sequence[Job]:
         await self.database.read()
         return [j for j in self.database.jobs if j.owner_id == self.user.id and not j.state.finished][:limit]
+
+    async def outlook(self, job_ids: Sequence[JobId]) -> Mapping[StepId, Place]:
+        return {}
 
 
 @dataclass

@@ -14,7 +14,7 @@ from echo_core.application.purging import purge_steps
 from echo_core.domain.errors import IllegalChangeError, LeaseLostError
 from echo_core.domain.ids import UserId, new_video_id
 from echo_core.domain.jobs import Job, JobKind, JobState, Step, StepError, StepState
-from echo_core.domain.progress import job_eta_s, job_percent
+from echo_core.domain.progress import Place, Rates, job_eta_s, job_percent
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ERROR = StepError(code="media_unreadable", message="The file cannot be read.")
@@ -147,6 +147,66 @@ def test_percent_never_reaches_100_before_the_end() -> None:
     job, _ = run(job, "ladder")
     assert 0 < job_percent(job) < 100
     assert job_eta_s(job, NOW + timedelta(seconds=8)) == 70.0
+
+
+def place(work_before_s: float, *, slots: int = 1) -> Place:
+    return Place(steps_before=None, work_before_s=work_before_s, slots=slots)
+
+
+def test_remaining_time_includes_the_work_before_each_step_shared_by_the_slots_of_its_class() -> None:
+    job = succeed(new_job(), "verify", "inspect", "package", "poster", "storyboard").with_expectations(
+        60, {"ladder": 2}
+    )
+    ladder = job.step_named("ladder").id
+    assert job_eta_s(job, NOW, {ladder: place(0.0)}) == 120.0
+    assert job_eta_s(job, NOW, {ladder: place(300.0)}) == 420.0
+    assert job_eta_s(job, NOW, {ladder: place(300.0, slots=3)}) == 220.0
+    assert job_eta_s(job, NOW, {ladder: place(300.0, slots=3).after(50)}) == 170.0
+
+
+def test_remaining_time_does_not_count_twice_what_is_waited_for_at_the_same_time() -> None:
+    job = succeed(new_job(), "verify").with_expectations(10, {"inspect": 1, "package": 1, "ladder": 1, "poster": 0.1})
+    steps = {step.name: step.id for step in job.steps}
+    places = {steps["ladder"]: place(15.0), **{steps[n]: place(0.0) for n in ("inspect", "package", "poster")}}
+    # The ladder waits for inspect and package, 20 s; the encodes before it are done after 15 of them.
+    assert job_eta_s(job, NOW, places) == 30.0
+    assert job_eta_s(job, NOW, {**places, steps["ladder"]: place(100.0)}) == 110.0
+
+
+def test_remaining_time_is_unknown_while_no_worker_serves_a_class() -> None:
+    job = succeed(new_job(), "verify", "inspect", "package", "poster", "storyboard").with_expectations(60, {})
+    assert job_eta_s(job, NOW, {job.step_named("ladder").id: place(0.0, slots=0)}) is None
+
+
+def test_remaining_time_includes_the_pause_before_another_attempt() -> None:
+    job = succeed(new_job(), "verify", "inspect", "package", "poster", "storyboard").with_expectations(
+        10, {"ladder": 1}
+    )
+    job, step = run(job, "ladder")
+    job = job.failed(step.id, step.lease_token, now=NOW, error=ERROR, retry_in_s=40.0)
+    assert job_eta_s(job, NOW, {step.id: place(5.0)}) == 50.0
+
+
+def test_what_to_expect_of_an_unseen_file_comes_from_its_size() -> None:
+    rates = Rates(work_per_media_s={"ladder": 2.0}, bytes_per_media_s=1000.0)
+    assert rates.likely(new_job(), 30_000).step_named("ladder").expected_s == 60.0
+    assert rates.likely(new_job(), 30_000).step_named("inspect").expected_s == pytest.approx(0.3)
+    unseen = new_job()
+    assert Rates().likely(unseen, 30_000) is unseen
+
+
+def test_step_that_was_given_back_or_taken_back_keeps_its_place_among_its_owners() -> None:
+    later = NOW + timedelta(seconds=20)
+    for end in ("release", "expire", "retry"):
+        job, step = run(new_job(), "verify")
+        match end:
+            case "release":
+                job = job.released(step.id, step.lease_token, now=later)
+            case "expire":
+                job = job.lease_expired(step.id, now=later)
+            case _:
+                job = job.failed(step.id, step.lease_token, now=later, error=ERROR, retry_in_s=0.0)
+        assert job.step(step.id).run_at == NOW
 
 
 def test_remaining_time_is_unknown_before_the_length_of_the_media_is() -> None:

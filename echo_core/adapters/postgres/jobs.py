@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import BigInteger, Update, Uuid, bindparam, column, func, insert, select, text, update
+from sqlalchemy import ARRAY, BigInteger, Update, Uuid, bindparam, column, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
 
@@ -17,35 +17,23 @@ from echo_core.adapters.postgres.job_rows import Wanted, job_values, load_jobs, 
 from echo_core.adapters.postgres.leases import LeaseQueries
 from echo_core.adapters.postgres.queries import Query
 from echo_core.adapters.postgres.tables import JobRow, StepRow
-from echo_core.adapters.postgres.transaction import Transaction
 from echo_core.domain.errors import ConflictError, LeaseLostError, UnknownEntityError
-from echo_core.domain.ids import JobId, StepId, UserId, VideoId
+from echo_core.domain.ids import JobId, StepId, VideoId
 from echo_core.domain.jobs import Job, JobKind, Step
+from echo_core.domain.progress import Place
 
 _JOB_FIELDS = ("state", "cancel_requested", "finished_at")
 """What a change of a job may change in its own row."""
 _STEP_FIELDS = tuple(field.name for field in fields(Step) if field.name != "id")
 
 _NOW = Query(select(func.clock_timestamp()))
-_POSITION_AS_WORKER = text(
-    """
-    select count(*) from (
-        select from echo.steps before join echo.steps mine
-            on before.resource = mine.resource and before.state = 'queued'
-            and (before.run_at, before.id) < (mine.run_at, mine.id)
-        where mine.id = :step_id limit 10000
-    ) as counted
-    having exists (select from echo.steps where id = :step_id and state = 'queued')
-    """
+_OUTLOOK = text("select step_id, steps_before, work_before_s, slots from echo.queue_outlook(:job_ids)").bindparams(
+    bindparam("job_ids", type_=ARRAY(Uuid))
 )
 
 
 class PostgresJobRepository(LeaseQueries):
-    """``JobRepository``. ``owner_id`` None: the service role's."""
-
-    def __init__(self, tx: Transaction, owner_id: UserId | None) -> None:
-        super().__init__(tx)
-        self._owner_id = owner_id
+    """``JobRepository``."""
 
     async def now(self) -> datetime:
         """The database's clock: aware, UTC."""
@@ -77,16 +65,15 @@ class PostgresJobRepository(LeaseQueries):
         """Processing jobs that go on, newest first."""
         return await load_jobs(self._tx, Wanted.UNFINISHED, limit=limit)
 
-    async def queue_position(self, step_id: StepId) -> int | None:
-        """How many queued steps of the same class stand before this one, everybody's counted; None: not queued.
-
-        Counts to 10 000.
-        """
-        if self._owner_id is None:
-            statement = _POSITION_AS_WORKER.bindparams(bindparam("step_id", type_=Uuid))
-            return (await self._tx.execute(statement, {"step_id": step_id})).scalar_one_or_none()
-        position: int | None = (await self._tx.execute(select(func.echo.queue_position(step_id)))).scalar_one()
-        return position
+    async def outlook(self, job_ids: Sequence[JobId]) -> Mapping[StepId, Place]:
+        """The unfinished steps of these jobs and what comes before each, everybody's counted."""
+        rows = await self._tx.execute(_OUTLOOK, {"job_ids": list(job_ids)}) if job_ids else ()
+        return {
+            StepId(row.step_id): Place(
+                steps_before=row.steps_before, work_before_s=row.work_before_s, slots=int(row.slots)
+            )
+            for row in rows
+        }
 
     async def save(self, before: Job, after: Job) -> None:
         """Store the difference: of the job, and of each step only what changed.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 
 from sqlalchemy import ARRAY, BigInteger, Boolean, Double, Integer, Interval, Text, Uuid, bindparam, text
@@ -12,6 +12,7 @@ from echo_core.adapters.postgres.transaction import Transaction
 from echo_core.application.ports import Heartbeat, LeaseRef
 from echo_core.domain.ids import StepId
 from echo_core.domain.jobs import Job
+from echo_core.domain.progress import Rates
 from echo_core.plugin_api.steps import Resource
 
 RECONCILER_LOCK = 0x6563_686F_0001
@@ -26,7 +27,10 @@ RATES_FROM = 2000
 
 # Fair among owners without reading the whole queue: "owner" hops through the index from one owner to the next, and of
 # each the first few due steps stand for all. More than one, since others may be claiming the first at this moment.
-# The outer conditions are checked again on the row that was locked.
+# Where few run at once, everybody often has none running: then whoever was served longest ago comes first, or one
+# owner's hundred uploads would all go before another's one. The outer conditions are checked again on the row that was
+# locked; written so that no index of queued steps seems fit for them, and candidates are looked up by id. The function
+# echo.queue_outlook foretells this order: change both together.
 _CLAIM = text(
     """
     with recursive owner as (
@@ -42,12 +46,17 @@ _CLAIM = text(
         )
         from owner where owner.owner_id is not null
     ), candidate as materialized (
-        select due.id, due.run_at, busy.running
+        select due.id, due.run_at, busy.running, served.at
         from owner
         cross join lateral (
             select count(*) as running from echo.steps r
             where r.state = 'running' and r.resource = :resource and r.owner_id = owner.owner_id
         ) busy
+        left join lateral (
+            select p.started_at as at from echo.steps p
+            where p.resource = :resource and p.owner_id = owner.owner_id and p.started_at is not null
+            order by p.started_at desc limit 1
+        ) served on true
         cross join lateral (
             select s.id, s.run_at from echo.steps s
             where s.state = 'queued' and s.resource = :resource and s.owner_id = owner.owner_id
@@ -55,15 +64,15 @@ _CLAIM = text(
                 and s.run_at <= (select clock_timestamp())
             order by s.run_at, s.id limit :per_owner
         ) due
-        order by busy.running, due.run_at, due.id
+        order by busy.running, served.at nulls first, due.run_at, due.id
         limit :candidates
     )
     select s.id as step_id, s.job_id
     from candidate
     join echo.steps s on s.id = candidate.id
     join echo.jobs j on j.id = s.job_id
-    where s.state = 'queued'
-    order by candidate.running, candidate.run_at, candidate.id
+    where s.state || '' = 'queued'
+    order by candidate.running, candidate.at nulls first, candidate.run_at, candidate.id
     limit 1
     for no key update of s, j skip locked
     """
@@ -147,24 +156,9 @@ _RING_AGAIN = text(
     """
 ).bindparams(bindparam("older_than", type_=Interval), bindparam("limit", type_=Integer))
 
-# The median: one run on a busy machine teaches nothing.
-_RATES = text(
-    """
-    select name, percentile_cont(0.5) within group (order by rate) as rate
-    from (
-        select s.name, extract(epoch from s.finished_at - s.started_at)::float8 / v.duration_s as rate
-        from (
-            select name, job_id, started_at, finished_at from echo.steps
-            where state = 'succeeded' and started_at is not null
-            order by finished_at desc limit :newest
-        ) s
-        join echo.jobs j on j.id = s.job_id
-        join echo.videos v on v.id = j.video_id
-        where v.duration_s > 0
-    ) rates
-    group by name
-    """
-).bindparams(bindparam("newest", type_=Integer))
+_RATES = text("select name, work_per_media_s, bytes_per_media_s from echo.learned_rates(:newest)").bindparams(
+    bindparam("newest", type_=BigInteger)
+)
 
 _LOCK_RECONCILER = text("select pg_try_advisory_xact_lock(:key)").bindparams(bindparam("key", type_=BigInteger))
 
@@ -180,8 +174,8 @@ class LeaseQueries:
     ) -> tuple[Job, StepId] | None:
         """Lock the next queued step whose time has come, and its job; what others have locked is passed over.
 
-        Order: owners with fewer running steps of this class first, then by ``run_at``. Only steps of these ``names``;
-        None: of any.
+        Order: owners with fewer running steps of this class first, then those that were served longest ago, then by
+        ``run_at``. Only steps of these ``names``; None: of any.
         """
         row = (await self._tx.execute(_CLAIM, {"resource": resource.value, "names": names})).one_or_none()
         if row is None:
@@ -230,10 +224,13 @@ class LeaseQueries:
         rows = await self._tx.execute(_RING_AGAIN, {"older_than": older_than, "limit": limit})
         return [(StepId(row.id), Resource(row.resource)) for row in rows]
 
-    async def learned_rates(self) -> Mapping[str, float]:
-        """Seconds of work per second of media by step name: the median of recent successes."""
-        rows = await self._tx.execute(_RATES, {"newest": RATES_FROM})
-        return {row.name: row.rate for row in rows}
+    async def learned_rates(self) -> Rates:
+        """What steps have taken of late, everybody's: medians of recent successes."""
+        rows = (await self._tx.execute(_RATES, {"newest": RATES_FROM})).all()
+        return Rates(
+            work_per_media_s={row.name: row.work_per_media_s for row in rows},
+            bytes_per_media_s=rows[0].bytes_per_media_s if rows else None,
+        )
 
     async def try_lock_reconciler(self) -> bool:
         """Take the transaction-scoped advisory lock of the reconciler; False: another worker has it."""

@@ -200,11 +200,23 @@ class StepRow(Base):
         _one_of("state", StepState),
         CheckConstraint("state <> 'queued' or run_at is not null", name="queued_has_run_at"),
         Index("ix_steps_owner_id_job_id", "owner_id", "job_id"),
-        Index("ix_steps_queued", "resource", "run_at", "id", postgresql_where=text("state = 'queued'")),
         Index("ix_steps_claimed", "resource", "owner_id", "run_at", "id", postgresql_where=text("state = 'queued'")),
         Index("ix_steps_running", "resource", "owner_id", postgresql_where=text("state = 'running'")),
         Index("ix_steps_leases", "lease_expires_at", postgresql_where=text("state = 'running'")),
         Index("ix_steps_succeeded", text("finished_at desc"), postgresql_where=text("state = 'succeeded'")),
+        Index(
+            "ix_steps_unfinished",
+            "resource",
+            "owner_id",
+            postgresql_where=text("state in ('pending', 'queued', 'running')"),
+        ),
+        Index(
+            "ix_steps_served",
+            "resource",
+            "owner_id",
+            text("started_at desc"),
+            postgresql_where=text("started_at is not null"),
+        ),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -318,7 +330,8 @@ class IdempotencyKeyRow(Base):
 
 
 class WorkerRow(Base):
-    """A worker process, and the names of the steps that it can run. Nobody's: only workers see it."""
+    """A worker process, the names of the steps that it can run, and how many of each class at once: its slots count
+    until ``expires_at``. Nobody's: only workers see it."""
 
     __tablename__ = "workers"
 
@@ -327,3 +340,7 @@ class WorkerRow(Base):
     version: Mapped[str]
     started_at: Mapped[datetime] = mapped_column(server_default=_NOW)
     seen_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+    light_slots: Mapped[int] = mapped_column(Integer, server_default=_ZERO)
+    cpu_slots: Mapped[int] = mapped_column(Integer, server_default=_ZERO)
+    net_slots: Mapped[int] = mapped_column(Integer, server_default=_ZERO)
+    expires_at: Mapped[datetime] = mapped_column(server_default=_NOW)

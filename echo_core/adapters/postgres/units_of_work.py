@@ -40,7 +40,7 @@ class PostgresUnitOfWork:
         self.rings: list[tuple[StepId, Resource]] = []
         self.videos = PostgresVideoRepository(tx)
         self.uploads = PostgresUploadRepository(tx)
-        self.jobs = PostgresJobRepository(tx, owner_id)
+        self.jobs = PostgresJobRepository(tx)
         self.artefacts = PostgresArtefactRepository(tx)
         self.events = PostgresEventRepository(tx, self.committed_events)
         self.idempotency = PostgresIdempotencyRepository(tx, owner_id)

@@ -110,7 +110,8 @@ class StepItem(Model):
 
 
 class Job(Model):
-    """A job. ``queuePosition`` counts the steps before its next one, everybody's; null: it does not wait."""
+    """A job. ``queuePosition`` counts the steps claimed before its next one, everybody's; null: it does not wait.
+    ``etaSeconds``: until it has finished, waiting included; null: not known yet."""
 
     job_id: UUID
     video_id: UUID

@@ -282,6 +282,7 @@ class Farm:
                 )
             )
             job = self.pipeline.new_job(JobKind.PROCESS, video_id=video_id, owner_id=owner, now=now)
+            job = (await uow.jobs.learned_rates()).likely(job, stored.size_bytes)
             return await store_change(uow, None, job)
 
     async def job(self, job_id: JobId) -> Job:

@@ -82,5 +82,5 @@ async def test_a_step_waits_as_long_as_some_worker_elsewhere_can_run_it(farm: Fa
         await uow.jobs.save(before, replace(before, steps=(replace(before.steps[0], run_at=long_ago),)))
     async with farm.units_of_work.for_worker() as uow:
         assert await uow.workers.list_unprovided(timedelta(minutes=10), 10) == [job.steps[0].id]
-        await uow.workers.check_in("elsewhere", steps=["special"], version="9")
+        await uow.workers.check_in("elsewhere", steps=["special"], slots={}, version="9", lives_s=60)
         assert await uow.workers.list_unprovided(timedelta(minutes=10), 10) == []

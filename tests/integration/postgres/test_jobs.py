@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
-from uuid import uuid4
 
 import pytest
 
@@ -212,24 +211,9 @@ async def test_a_waiting_step_is_rung_for_once_until_long_ago_and_anew_when_queu
         assert await uow.jobs.list_unrung(long_ago, 10) == ring
 
 
-async def test_queue_position_counts_everybodys_steps_and_tells_only_of_ones_own(api, worker, alice, bob, stored):
-    _, first = await stored(alice)
-    _, second = await stored(bob)
-    async with api.for_user(bob) as uow:
-        assert await uow.jobs.queue_position(second.steps[0].id) == 1
-        assert await uow.jobs.queue_position(second.steps[1].id) is None  # pending
-        assert await uow.jobs.queue_position(first.steps[0].id) is None  # Alice's
-        assert await uow.jobs.queue_position(uuid4()) is None
-    async with api.for_user(alice) as uow:
-        assert await uow.jobs.queue_position(first.steps[0].id) == 0
-    async with worker.for_worker() as uow:
-        assert await uow.jobs.queue_position(second.steps[0].id) == 1
-        assert await uow.jobs.queue_position(second.steps[1].id) is None
-
-
 async def test_learned_rates_are_medians_of_seconds_of_work_per_second_of_media(worker, alice, stored):
     for seconds in (1, 2, 90):
-        await stored(alice, duration_s=10.0)
+        await stored(alice, duration_s=10.0, size_bytes=1000 * seconds)
         claimed, step = await claim(worker)
         async with worker.for_worker() as uow:
             done = claimed.succeeded(
@@ -237,7 +221,9 @@ async def test_learned_rates_are_medians_of_seconds_of_work_per_second_of_media(
             )
             await uow.jobs.save(claimed, done)
     async with worker.for_worker() as uow:
-        assert await uow.jobs.learned_rates() == {"inspect": pytest.approx(0.2)}
+        rates = await uow.jobs.learned_rates()
+    assert rates.work_per_media_s == {"inspect": pytest.approx(0.2)}
+    assert rates.bytes_per_media_s == pytest.approx(200.0)
 
 
 async def test_one_reconciler_at_a_time(worker):

@@ -77,12 +77,12 @@ async def live(database, new_video, new_job) -> None:
             await uow.videos.add(video)
             await uow.jobs.add(job)
             await uow.events.add([NewEvent(type="video.created", owner_id=alice.id, video_id=video.id)])
-            assert await uow.jobs.queue_position(job.steps[0].id) == 0
+            assert (await uow.jobs.outlook([job.id]))[job.steps[0].id].steps_before == 0
         assert (await api.list_videos(bob, VideoQuery(limit=5))).videos == ()
         async with worker.for_worker() as uow:
             before, step_id = await uow.jobs.claim_candidate(Resource.LIGHT)
             await uow.jobs.save(before, before.claimed(step_id, worker="w", now=await uow.jobs.now(), lease_s=9))
-            assert await uow.jobs.learned_rates() == {}
+            assert (await uow.jobs.learned_rates()).work_per_media_s == {}
         assert len((await api.list_videos(alice, VideoQuery(limit=5))).videos) == 1
         assert await api.event_heads([alice.id, bob.id]) == {alice.id: 1, bob.id: 0}
         assert (await api.queue_statistics())[0].running == 1

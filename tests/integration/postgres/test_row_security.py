@@ -139,7 +139,13 @@ async def test_functions_that_see_more_have_a_fixed_path_and_an_owner_that_may_d
             )
         )
         found = {row.proname: row for row in functions}
-    callers = {"queue_position": ["authenticated"], "event_heads": ["echo_api"], "queue_statistics": ["echo_api"]}
+    callers = {
+        "queue_position": ["authenticated"],
+        "queue_outlook": ["authenticated", "service_role"],
+        "learned_rates": ["authenticated", "service_role"],
+        "event_heads": ["echo_api"],
+        "queue_statistics": ["echo_api"],
+    }
     assert {name: row.callers for name, row in found.items()} == callers
     for row in found.values():
         assert (row.prosecdef, row.proconfig, row.owner, row.mighty) == (
@@ -213,7 +219,16 @@ async def test_no_way_leads_out_of_a_users_transaction(api_engine, alice, escape
     assert sqlstate(caught.value) == INSUFFICIENT_PRIVILEGE
 
 
-@pytest.mark.parametrize("escape", [*ESCAPES, "select * from echo.videos", "select echo.queue_position(null)"])
+@pytest.mark.parametrize(
+    "escape",
+    [
+        *ESCAPES,
+        "select * from echo.videos",
+        "select echo.queue_outlook(null)",
+        "select echo.learned_rates(1)",
+        "select * from echo.workers",
+    ],
+)
 async def test_leaving_the_users_role_leads_nowhere(api_engine, alice, escape):
     with pytest.raises(DBAPIError) as caught:  # noqa: PT012 - one transaction
         async with transaction(api_engine, begin_as_user(alice)) as tx:
