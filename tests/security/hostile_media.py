@@ -115,8 +115,8 @@ def png(width: int, height: int) -> bytes:
 
 
 def bomb(path: Path) -> bytes:
-    """Small pictures, so that all looks well, then enormous ones."""
-    return ffmpeg("-f png_pipe -framerate 10 -i - -c copy -f mov", path, png(64, 64) * 20 + png(*ENORMOUS) * 3)
+    """Small pictures, so that all looks well, then an enormous one."""
+    return ffmpeg("-f png_pipe -framerate 10 -i - -c copy -f mov", path, png(64, 64) * 20 + png(*ENORMOUS))
 
 
 def enormous_from_the_start(path: Path) -> bytes:

@@ -107,7 +107,10 @@ def discard_folder(source_fd: int, name: str, trash_fd: int) -> bool:
 
 
 def remove_folder(parent_fd: int, name: str) -> None:
-    """Remove a folder and all below it; what somebody else removes meanwhile is fine."""
+    """Remove a folder and all below it; what somebody else removes meanwhile is fine.
+
+    A link in its place is removed itself, and not followed.
+    """
     try:
         with folder(parent_fd, [name]) as fd:
             for entry in names(fd):
@@ -122,6 +125,8 @@ def remove_folder(parent_fd: int, name: str) -> None:
         os.rmdir(name, dir_fd=parent_fd)
     except FileNotFoundError:
         return
+    except NotADirectoryError:
+        os.unlink(name, dir_fd=parent_fd)
 
 
 def prune_folders(root_fd: int, path: Sequence[str]) -> None:
