@@ -46,6 +46,9 @@ class HttpSettings(Section):
     user_requests_per_minute: int = Field(default=12_000, ge=0)
     address_requests_per_minute: int = Field(default=24_000, ge=0)
     address_failures_per_minute: int = Field(default=300, ge=0)
+    max_connections: int = Field(default=16_384, ge=1)
+    max_requests: int = Field(default=256, ge=1)
+    max_transfers: int = Field(default=1024, ge=1)
 
     @field_validator("trusted_proxies")
     @classmethod
@@ -138,6 +141,8 @@ class UploadSettings(Section):
 
     max_size_bytes: int = Field(default=64 << 30, ge=1)
     expires_in_s: int = Field(default=24 * 3600, ge=60)
+    quota_bytes: int = Field(default=0, ge=0)
+    max_unfinished: int = Field(default=1000, ge=1)
 
 
 class StorageSettings(Section):
@@ -169,6 +174,7 @@ class RealtimeSettings(Section):
     ticket_expires_in_s: int = Field(default=30, ge=1)
     max_queue: int = Field(default=256, ge=1)
     max_connections_per_user: int = Field(default=20, ge=1)
+    max_connections: int = Field(default=8192, ge=1)
     event_retention_days: int = Field(default=30, ge=1)
     poll_s: float = Field(default=5.0, gt=0)
 

@@ -32,6 +32,7 @@ from echo_core.application.settling import (
     StepMetrics,
     StepTimeoutError,
     Succeeded,
+    bounded,
     failure,
 )
 from echo_core.domain.errors import LeaseLostError, UnknownEntityError
@@ -343,7 +344,7 @@ class Engine:
         limit = asyncio.timeout(step.timeout_s)
         try:
             async with limit:
-                result = await handler.run(run)
+                result = bounded(await handler.run(run))
                 return Succeeded(result, await run.store(result.artefacts))
         except TimeoutError as error:
             if not limit.expired():

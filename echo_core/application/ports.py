@@ -18,7 +18,7 @@ from echo_core.domain.artefacts import Artefact
 from echo_core.domain.ids import JobId, StepId, UserId, VideoId
 from echo_core.domain.jobs import Job, JobKind
 from echo_core.domain.progress import Place, Rates
-from echo_core.domain.uploads import Upload
+from echo_core.domain.uploads import StorageUse, Upload
 from echo_core.domain.users import User
 from echo_core.domain.videos import Video, VideoPage, VideoStatus
 from echo_core.plugin_api.events import Event
@@ -127,6 +127,13 @@ class UploadRepository(Protocol):
 
     async def save(self, upload: Upload) -> None:
         """Store what changed."""
+
+    async def use_of(self, owner_id: UserId, *, with_bytes: bool) -> StorageUse:
+        """What an owner's videos take; without ``with_bytes`` only how many uploads are unfinished.
+
+        From here to the end of the transaction no other transaction gets an answer for this owner: what it decides
+        by this one holds.
+        """
 
     async def list_expired(self, limit: int) -> Sequence[Upload]:
         """Open uploads past their expiry by the database's clock (worker only)."""

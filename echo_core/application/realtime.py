@@ -164,6 +164,8 @@ class RealtimeHub:
         topic = self.topics.get(user.id)
         if topic is not None and len(topic.connections) >= self._limits.ws_max_connections_per_user:
             raise RefusedError(CLOSE_TOO_MANY, f"more than {self._limits.ws_max_connections_per_user} connections")
+        if self.connection_count >= self._limits.ws_max_connections:
+            raise RefusedError(CLOSE_TRY_LATER, "this server has no room for more connections")
         if topic is None:
             topic = self.topics[user.id] = Topic(user)
         outbox = Outbox(sink.send, self._spawn, self._outbox_limits)

@@ -22,6 +22,12 @@ class Limits:
     url_expires_in_s: int  # storage.url_expires_in_s
     max_body_bytes: int  # http.max_body_bytes
     cors_origins: tuple[str, ...] = ()  # http.cors_origins
+    max_requests: int = 256  # http.max_requests
+    max_transfers: int = 1024  # http.max_transfers
+    body_idle_timeout_s: float = 30.0  # http.idle_timeout_s
+    quota_bytes: int = 0  # upload.quota_bytes; 0: none
+    max_unfinished_uploads: int = 1000  # upload.max_unfinished
+    ws_max_connections: int = 8192  # realtime.max_connections
     ws_auth_timeout_s: float = 5.0  # realtime.auth_timeout_s
     ws_ticket_expires_in_s: int = 30  # realtime.ticket_expires_in_s
     ws_max_queue: int = 256  # realtime.max_queue

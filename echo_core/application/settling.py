@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
+import msgspec
 import structlog
 
 from echo_core.application.job_changes import store_change
@@ -20,7 +21,13 @@ from echo_core.domain.artefacts import Artefact
 from echo_core.domain.errors import LeaseLostError, UnknownEntityError
 from echo_core.domain.jobs import Job, Step, StepError, StepState
 from echo_core.domain.uploads import video_prefix
-from echo_core.plugin_api.errors import EchoError, InsufficientStorageError, RateLimitedError, UnavailableError
+from echo_core.plugin_api.errors import (
+    EchoError,
+    InsufficientStorageError,
+    InvalidRequestError,
+    RateLimitedError,
+    UnavailableError,
+)
 from echo_core.plugin_api.steps import Resource, StepResult
 from echo_core.plugin_api.storage import ListObjects, StorageBackend
 
@@ -30,6 +37,13 @@ SETTLE_TRIES = 60
 SETTLE_MAX_DELAY_S = 2.0
 """Two minutes of an absent database; after that the lease has long run out and the step is done again."""
 LOG_TAIL_LINES = 50
+MAX_LINE_CHARS = 1000
+MAX_SENTENCE_CHARS = 2000
+MAX_WARNINGS = 20
+MAX_ARTEFACTS = 1000
+MAX_OUTPUT_BYTES = 1 << 20
+"""Of a step's output as JSON: it is read with its job, every time. Segment times of six hours have 100 KiB."""
+MAX_CODE_CHARS = 64
 MAX_DOUBLINGS = 30
 """Of the first delay. Every sensible ``max_delay_s`` lies far below, and a float does not bear much more than 1000."""
 
@@ -98,9 +112,35 @@ def failure(step: Step, error: Exception) -> Failed:
         )
     log.warning("step.failed", code=error.code, error=error.message)
     described = StepError(
-        code=error.code, message=error.message, remedy=error.remedy, log_tail=error.log_tail[-LOG_TAIL_LINES:]
+        code=error.code[:MAX_CODE_CHARS],
+        message=shortened(error.message, MAX_SENTENCE_CHARS),
+        remedy=shortened(error.remedy, MAX_SENTENCE_CHARS),
+        log_tail=tuple(shortened(line, MAX_LINE_CHARS) for line in error.log_tail[-LOG_TAIL_LINES:]),
     )
     return Failed(described, retry_delay_s(step, error) if error.retryable else None)
+
+
+def bounded(result: StepResult) -> StepResult:
+    """What a step leaves, its sentences cut to a length. Raises ``InvalidRequestError`` (``step_output_too_large``) for
+    what cannot be cut."""
+    size_bytes = len(msgspec.json.encode(result.output, enc_hook=str))
+    if size_bytes > MAX_OUTPUT_BYTES or len(result.artefacts) > MAX_ARTEFACTS:
+        raise InvalidRequestError(
+            f"The step returned {size_bytes} bytes of output and {len(result.artefacts)} artefacts; "
+            f"{MAX_OUTPUT_BYTES} and {MAX_ARTEFACTS} are the most.",
+            code="step_output_too_large",
+            remedy="Its plugin should store large results as artefacts; tell its author.",
+        )
+    return replace(
+        result,
+        skipped_reason=shortened(result.skipped_reason, MAX_SENTENCE_CHARS),
+        warnings=tuple(shortened(warning, MAX_SENTENCE_CHARS) for warning in result.warnings[:MAX_WARNINGS]),
+    )
+
+
+def shortened(text: str, max_chars: int) -> str:
+    """The text, at most so long."""
+    return text if len(text) <= max_chars else f"{text[: max_chars - 1]}…"
 
 
 def retry_delay_s(step: Step, error: EchoError) -> float:

@@ -94,11 +94,21 @@ class ResumedUpload:
 
 
 async def begin_upload(services: ApiServices, user: User, command: BeginUploadCommand) -> BegunUpload:
-    """Create a video that awaits its bytes. Raises ``InvalidInputError``, ``TooLargeError``, ``ProviderError``."""
+    """Create a video that awaits its bytes.
+
+    Raises ``InvalidInputError``, ``TooLargeError`` (also ``quota_exceeded``), ``ConflictError``
+    (``too_many_unfinished_uploads``), ``ProviderError``.
+    """
     filename = check_filename(command.filename)
     content_type = check_content_type(command.content_type)
     limit = services.limits.max_upload_bytes
     _check_size(command.size_bytes, limit)
+    if services.limits.quota_bytes:
+        # A first look, without holding anybody up: before the storage is asked for room, and to tell it the most.
+        async with services.units_of_work.for_user(user) as uow:
+            use = await uow.uploads.use_of(user.id, with_bytes=True)
+        use.check_quota(services.limits.quota_bytes, command.size_bytes or 1)
+        limit = min(limit, services.limits.quota_bytes - use.total_bytes)
     video_id = new_video_id()
     key = source_key(video_id, filename)
     ticket = await services.storage.begin_upload(
@@ -116,6 +126,9 @@ async def begin_upload(services: ApiServices, user: User, command: BeginUploadCo
     upload = _new_upload(services, video, key, ticket)
     try:
         async with services.units_of_work.for_user(user) as uow:
+            use = await uow.uploads.use_of(user.id, with_bytes=bool(services.limits.quota_bytes))
+            use.check_unfinished(services.limits.max_unfinished_uploads)
+            use.check_quota(services.limits.quota_bytes, command.size_bytes or 1)
             await uow.videos.add(video)
             await uow.uploads.add(upload)
     except EchoError:
@@ -198,6 +211,10 @@ async def _start(
     if job is not None:
         return CompletedUpload(video_id=video.id, job_id=job.id, status=video.status)
     _check_open(services, upload)
+    if services.limits.quota_bytes and upload.size_bytes is None:
+        # What was announced was reserved when it began; what was not is known only now.
+        use = await uow.uploads.use_of(upload.owner_id, with_bytes=True)
+        use.check_quota(services.limits.quota_bytes, stored.size_bytes)
     now = await uow.jobs.now()
     await uow.uploads.save(
         replace(

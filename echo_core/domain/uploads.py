@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from echo_core.domain.errors import InvalidInputError
+from echo_core.domain.errors import ConflictError, InvalidInputError, TooLargeError
 from echo_core.domain.ids import UserId, VideoId
 
 MAX_FILENAME_LENGTH = 255
@@ -49,6 +49,42 @@ class Upload:
     completed_at: datetime | None = None
     generation: str = ""
     checksum: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StorageUse:
+    """What one owner's videos take of the storage, in bytes. ``unfinished`` uploads count with their announced size;
+    ``derived_bytes`` are renditions, pictures and all else that was made of the sources."""
+
+    unfinished: int = 0
+    unfinished_bytes: int = 0
+    source_bytes: int = 0
+    derived_bytes: int = 0
+
+    @property
+    def total_bytes(self) -> int:
+        """All of it."""
+        return self.unfinished_bytes + self.source_bytes + self.derived_bytes
+
+    def check_quota(self, quota_bytes: int, more_bytes: int) -> None:
+        """Raise ``TooLargeError`` (``quota_exceeded``) if so many more bytes are over the quota; 0: there is none."""
+        if quota_bytes and self.total_bytes + more_bytes > quota_bytes:
+            raise TooLargeError(
+                f"Your videos take {self.total_bytes} of {quota_bytes} bytes (upload.quota_bytes): sources "
+                f"{self.source_bytes}, what was made of them {self.derived_bytes}, unfinished uploads "
+                f"{self.unfinished_bytes}. {more_bytes} more do not fit.",
+                code="quota_exceeded",
+                remedy="Delete videos or unfinished uploads that you do not need, or ask the operator for more room.",
+            )
+
+    def check_unfinished(self, limit: int) -> None:
+        """Raise ``ConflictError`` (``too_many_unfinished_uploads``) if there may be no more."""
+        if self.unfinished >= limit:
+            raise ConflictError(
+                f"You have {self.unfinished} unfinished uploads; {limit} are the most (upload.max_unfinished).",
+                code="too_many_unfinished_uploads",
+                remedy="Finish or delete some of them; those that nobody finishes vanish by themselves.",
+            )
 
 
 def check_filename(filename: str) -> str:

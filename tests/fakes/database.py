@@ -21,7 +21,7 @@ from echo_core.domain.errors import ConflictError, LeaseLostError, UnknownEntity
 from echo_core.domain.ids import JobId, StepId, UserId, VideoId
 from echo_core.domain.jobs import Job, JobKind, StepState
 from echo_core.domain.progress import Place, Rates, job_percent
-from echo_core.domain.uploads import Upload
+from echo_core.domain.uploads import StorageUse, Upload, UploadState
 from echo_core.domain.users import User
 from echo_core.domain.videos import Video, VideoPage, VideoSummary
 from echo_core.plugin_api.context import Clock
@@ -195,6 +195,18 @@ class FakeUploads(_Repository):
     async def save(self, upload: Upload) -> None:
         self.found(self.tables.uploads, upload.video_id)
         self.tables.uploads[upload.video_id] = upload
+
+    async def use_of(self, owner_id: UserId, *, with_bytes: bool) -> StorageUse:
+        uploads = [u for u in self.tables.uploads.values() if u.owner_id == owner_id]
+        unfinished = [u for u in uploads if u.state is UploadState.OPEN]
+        if not with_bytes:
+            return StorageUse(unfinished=len(unfinished))
+        return StorageUse(
+            unfinished=len(unfinished),
+            unfinished_bytes=sum(u.size_bytes or 0 for u in unfinished),
+            source_bytes=sum(u.size_bytes or 0 for u in uploads if u.state is UploadState.COMPLETED),
+            derived_bytes=sum(a.size_bytes for a in self.tables.artefacts if a.owner_id == owner_id),
+        )
 
 
 class FakeJobs(_Repository):

@@ -500,6 +500,18 @@ async def test_connections_of_one_user_are_limited_until_one_has_gone() -> None:
         assert hub.connection_count == 3
 
 
+async def test_connections_of_a_process_are_limited_until_one_has_gone() -> None:
+    async with running_hub(EventDatabase(), ws_max_connections=2) as hub:
+        first = hub.attach(OWNER, RecordingSink())
+        hub.attach(user(2), RecordingSink())
+        with pytest.raises(RefusedError) as refused:
+            hub.attach(user(3), RecordingSink())
+        assert refused.value.close_code == 1013
+        assert set(hub.topics) == {OWNER.id, user(2).id}
+        hub.detach(first)
+        hub.attach(user(3), RecordingSink())
+
+
 async def test_only_idle_connections_hear_heartbeats() -> None:
     database = EventDatabase()
     async with running_hub(database) as hub:

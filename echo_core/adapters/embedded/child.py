@@ -19,6 +19,8 @@ LAUNCHER = Path(__file__).with_name("launcher.py")
 LINE_BYTES = 64 << 10  # a longer line is passed on in pieces
 PUMP_GRACE_S = 2.0  # for the last output of a child that is gone; a grandchild may hold the pipe open for ever
 TAIL_BYTES = 4096
+MAX_LOG_BYTES = 64 << 20
+"""Of a child's log file; then it is set aside, and the one that was set aside before goes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,6 +81,7 @@ class Child:
     @classmethod
     async def spawn(cls, command: Command) -> Self:
         """Start it. The calling thread must live as long as the child: its end is the parent's death for the kernel."""
+        _set_aside(command.log)
         log = command.log.open("ab", buffering=0)  # nothing left to write at close, when the disk may be full
         read_end = write_end = None
         try:
@@ -176,6 +179,8 @@ class Child:
         try:
             while chunk := await reader.read(LINE_BYTES):
                 with suppress(OSError):  # a full disk must not block the child on its own output
+                    if self._log.tell() > MAX_LOG_BYTES:
+                        self._begin_anew()
                     self._log.write(chunk)
                 *lines, rest = (rest + chunk).split(b"\n")
                 if len(rest) > LINE_BYTES:
@@ -185,10 +190,24 @@ class Child:
         finally:
             transport.close()
 
+    def _begin_anew(self) -> None:
+        """Go on in an empty log file; the one before is kept beside it."""
+        _set_aside(self.command.log)
+        before, self._log = self._log, self.command.log.open("ab", buffering=0)
+        before.close()
+        self.log_start = 0
+
     def _relay(self, lines: list[bytes]) -> None:
         if self.command.relay is not None:
             for line in lines:
                 self.command.relay(line.decode(errors="replace").rstrip("\r"))
+
+
+def _set_aside(log: Path) -> None:
+    """Rename a log file that has become too long; the one that was set aside before goes."""
+    with suppress(FileNotFoundError):
+        if log.stat().st_size > MAX_LOG_BYTES:
+            log.replace(log.with_name(f"{log.name}.1"))
 
 
 async def _spawn(command: Command, output: IO[bytes] | int) -> asyncio.subprocess.Process:

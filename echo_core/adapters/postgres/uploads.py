@@ -7,14 +7,14 @@ from dataclasses import asdict
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Integer, Uuid, bindparam, func, insert, literal_column, select, update
+from sqlalchemy import Integer, Uuid, bindparam, func, insert, literal_column, select, text, update
 
 from echo_core.adapters.postgres.queries import Query
 from echo_core.adapters.postgres.tables import UploadRow
 from echo_core.adapters.postgres.transaction import Transaction
 from echo_core.domain.errors import UnknownEntityError
-from echo_core.domain.ids import VideoId
-from echo_core.domain.uploads import Upload, UploadState
+from echo_core.domain.ids import UserId, VideoId
+from echo_core.domain.uploads import StorageUse, Upload, UploadState
 
 UNCHANGEABLE = frozenset({"video_id", "owner_id", "created_at"})
 
@@ -43,9 +43,40 @@ class PostgresUploadRepository:
         if (await self._tx.execute(statement)).rowcount == 0:
             raise _unknown_upload()
 
+    async def use_of(self, owner_id: UserId, *, with_bytes: bool) -> StorageUse:
+        """What an owner's videos take; without ``with_bytes`` only how many uploads are unfinished. Holds a lock on
+        this owner's use until the end of the transaction."""
+        await self._tx.execute(_LOCK_USE, {"owner_id": owner_id})
+        statement = _USE if with_bytes else _UNFINISHED
+        row = (await self._tx.execute(statement, {"owner_id": owner_id})).one()
+        return StorageUse(**{name: int(value) for name, value in row._mapping.items()})
+
     async def list_expired(self, limit: int) -> Sequence[Upload]:
         """Open uploads past their expiry by the database's clock, oldest first (worker only)."""
         return [_upload(row) for row in await self._tx.fetch(_EXPIRED, limit=limit)]
+
+
+_LOCK_USE = text(
+    "select pg_advisory_xact_lock(hashtextextended('echo.use:' || cast(:owner_id as text), 0))"
+).bindparams(bindparam("owner_id", type_=Uuid))
+# By the index of open uploads, of which there are few in all, rather than by an owner's, who may have many videos.
+_UNFINISHED = text(
+    "select count(*) as unfinished from echo.uploads where state = 'open' and owner_id = :owner_id"
+).bindparams(bindparam("owner_id", type_=Uuid))
+# Of an open upload without a size nothing is known until it is complete.
+_USE = text(
+    """
+    select
+        count(*) filter (where u.state = 'open') as unfinished,
+        coalesce(sum(u.size_bytes) filter (where u.state = 'open'), 0) as unfinished_bytes,
+        coalesce(sum(u.size_bytes) filter (where u.state = 'completed'), 0) as source_bytes,
+        (
+            select coalesce(sum(a.size_bytes), 0) from echo.artefacts a where a.owner_id = :owner_id
+        ) as derived_bytes
+    from echo.uploads u
+    where u.owner_id = :owner_id
+    """
+).bindparams(bindparam("owner_id", type_=Uuid))
 
 
 @cache

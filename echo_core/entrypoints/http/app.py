@@ -26,7 +26,7 @@ from echo_core.entrypoints.http.errors import (
 )
 from echo_core.entrypoints.http.idempotency import OncePerKey
 from echo_core.entrypoints.http.metrics import HttpMetrics
-from echo_core.entrypoints.http.middleware import BodyLimit, ErrorBoundary, RequestContext
+from echo_core.entrypoints.http.middleware import BodyLimit, ErrorBoundary, RequestContext, RequestLimit
 from echo_core.entrypoints.http.operations import operation_route
 from echo_core.entrypoints.http.rate_limits import AddressLimit, handle_refusal
 from echo_core.entrypoints.http.state import ApiState
@@ -174,7 +174,18 @@ def _middleware(
         *([cors] if limits.cors_origins else []),
         *by_address,
         Middleware(ErrorBoundary),
-        Middleware(BodyLimit, max_body_bytes=limits.max_body_bytes, exempt_prefix=PLUGINS_PREFIX),
+        Middleware(
+            RequestLimit,
+            max_requests=limits.max_requests,
+            max_transfers=limits.max_transfers,
+            transfer_prefix=PLUGINS_PREFIX,
+        ),
+        Middleware(
+            BodyLimit,
+            max_body_bytes=limits.max_body_bytes,
+            exempt_prefix=PLUGINS_PREFIX,
+            idle_timeout_s=limits.body_idle_timeout_s,
+        ),
     ]
 
 

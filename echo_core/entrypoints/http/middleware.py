@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from echo_core.domain.errors import TooLargeError
 from echo_core.entrypoints.http.errors import (
+    RequestError,
     echo_error_response,
     new_problem,
     problem_response,
@@ -161,14 +163,49 @@ class ErrorBoundary:
             await response(scope, receive, send)
 
 
+class RequestLimit:
+    """Turns requests away while too many are being answered: what waits in memory for a database that is slow helps
+    nobody. Transfers (routes of plugins, where files go in and out) are counted for themselves, as each may last for
+    hours."""
+
+    def __init__(self, app: ASGIApp, *, max_requests: int, max_transfers: int, transfer_prefix: str) -> None:
+        self.app = app
+        self.limits = {False: max_requests, True: max_transfers}
+        self.running = {False: 0, True: 0}
+        self.transfer_prefix = transfer_prefix
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection. Whoever asks how this process is always gets an answer."""
+        if scope["type"] != "http" or scope["path"] in QUIET_PATHS:
+            await self.app(scope, receive, send)
+            return
+        kind = scope["path"].startswith(self.transfer_prefix)
+        if self.running[kind] >= self.limits[kind]:
+            setting = "http.max_transfers" if kind else "http.max_requests"
+            problem = new_problem(
+                503,
+                "server_busy",
+                f"This server answers {self.limits[kind]} requests already, the limit set by {setting}.",
+                "Try again in a moment.",
+            )
+            await problem_response(problem, {"Retry-After": "1"})(scope, receive, send)
+            return
+        self.running[kind] += 1
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self.running[kind] -= 1
+
+
 class BodyLimit:
     """Refuses bodies over the limit, announced or not, with a problem that names the limit.
 
     Starlette's own middleware answers an announced length in plain text, past every exception handler.
     """
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int, exempt_prefix: str) -> None:
+    def __init__(self, app: ASGIApp, *, max_body_bytes: int, exempt_prefix: str, idle_timeout_s: float = 30.0) -> None:
         self.app = app
+        self.idle_timeout_s = idle_timeout_s
         self.max_body_bytes = max_body_bytes
         self.exempt_prefix = exempt_prefix
 
@@ -182,10 +219,24 @@ class BodyLimit:
             await echo_error_response(self._error())(scope, receive, send)
             return
         received_bytes = 0
+        whole = False
 
         async def limited() -> Message:
-            nonlocal received_bytes
-            message = await receive()
+            nonlocal received_bytes, whole
+            if whole:  # what comes next is the end of the connection, whenever that may be
+                return await receive()
+            try:
+                async with asyncio.timeout(self.idle_timeout_s):
+                    message = await receive()
+            except TimeoutError:
+                raise RequestError(
+                    408,
+                    "body_timeout",
+                    f"The rest of the body did not arrive within {self.idle_timeout_s:.0f} seconds.",
+                    "Send the request again.",
+                    headers={"Connection": "close"},
+                ) from None
+            whole = not message.get("more_body", False)
             received_bytes += len(message.get("body", b""))
             if received_bytes > self.max_body_bytes:
                 raise self._error()

@@ -19,6 +19,7 @@ from echo_core.application.ending import end_tasks
 from echo_core.bootstrap import Api, configure_process, open_api
 from echo_core.entrypoints.http.app import PluginRoutes, create_app
 from echo_core.entrypoints.http.auth import current_user
+from echo_core.entrypoints.http.connections import bounded_protocol, room_for_connections
 from echo_core.entrypoints.http.ws import ws_routes
 
 if TYPE_CHECKING:
@@ -79,7 +80,10 @@ def _config(settings: Settings, api: Api) -> uvicorn.Config:
         app,
         host=settings.http.host,
         port=settings.http.port,
-        http="httptools",
+        http=bounded_protocol(
+            max_connections=room_for_connections(settings.http.max_connections),
+            head_timeout_s=settings.http.idle_timeout_s,
+        ),
         ws="websockets-sansio",
         ws_max_size=WS_MAX_FRAME_BYTES,
         ws_ping_interval=PING_S,

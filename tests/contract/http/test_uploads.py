@@ -269,3 +269,50 @@ async def test_somebody_elses_upload_is_not_there() -> None:
         resumed = await client.post(f"/api/v1/videos/{begun['videoId']}/upload/resume", headers=other)
         completed = await client.post(COMPLETE, json=completion(begun), headers=other)
     assert {resumed.status_code, completed.status_code} == {404}
+
+
+async def test_quota_counts_every_byte_and_is_reserved_when_an_upload_begins() -> None:
+    api = FakeApi(limits=replace(LIMITS, quota_bytes=2000))
+    async with api.client() as client:
+        video_id, _ = await uploaded(api, client)
+        await api.add_artefact(video_id, "rendition", "720p.mp4", size_bytes=1100)
+        await begin(client, sizeBytes=800)
+        refused = await client.post(URL, json={"filename": "b.mp4", "contentType": "video/mp4", "sizeBytes": 100})
+        others = await client.post(
+            URL, json={"filename": "b.mp4", "contentType": "video/mp4", "sizeBytes": 100}, headers=bearer(OTHER)
+        )
+    assert refused.status_code == 413
+    problem = refused.json()
+    assert problem["code"] == "quota_exceeded"
+    for number in ("2000", str(len(FILE)), "1100", "800", "100", "upload.quota_bytes"):
+        assert number in problem["detail"]
+    assert problem["remedy"]
+    assert others.status_code == 201
+
+
+async def test_upload_of_unknown_size_may_take_what_is_left_of_the_quota_and_no_more() -> None:
+    api = FakeApi(limits=replace(LIMITS, quota_bytes=2000))
+    async with api.client() as client:
+        begun = await begin(client, sizeBytes=None)
+        await begin(client, sizeBytes=1990)
+        api.store_upload(UUID(begun["videoId"]))
+        response = await client.post(COMPLETE, json=completion(begun))
+    assert response.status_code == 413
+    assert response.json()["code"] == "quota_exceeded"
+
+
+async def test_unfinished_uploads_of_a_user_are_bounded() -> None:
+    api = FakeApi(limits=replace(LIMITS, max_unfinished_uploads=2))
+    body = {"filename": "a.mp4", "contentType": "video/mp4"}
+    async with api.client() as client:
+        first = await begin(client)
+        await begin(client)
+        refused = await client.post(URL, json=body)
+        api.store_upload(UUID(first["videoId"]))
+        await client.post(COMPLETE, json=completion(first))
+        again = await client.post(URL, json=body)
+    assert refused.status_code == 409
+    assert refused.json()["code"] == "too_many_unfinished_uploads"
+    assert "upload.max_unfinished" in refused.json()["detail"]
+    assert again.status_code == 201
+    assert len([u for u in api.database.tables.uploads.values() if u.state is UploadState.OPEN]) == 2
