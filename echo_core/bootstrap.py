@@ -34,6 +34,7 @@ from echo_core.adapters.postgres.engine import open_engine
 from echo_core.adapters.postgres.schema import SchemaError, check_schema
 from echo_core.adapters.postgres.units_of_work import PostgresUserUnitsOfWork, PostgresWorkerUnitsOfWork
 from echo_core.adapters.priority import lower_priority
+from echo_core.adapters.redaction import secrets_in
 from echo_core.adapters.redis_events import RedisEventBus, RedisEventSource
 from echo_core.adapters.redis_metrics import RedisStepMetrics
 from echo_core.adapters.redis_rate_limits import RedisSharedCounts
@@ -59,7 +60,7 @@ from echo_core.application.reconciling import Reconciler, ReconcilerTiming
 from echo_core.application.services import ApiServices, PluginReport
 from echo_core.domain.ids import StepId
 from echo_core.plugin_api.context import PluginContext
-from echo_core.plugin_api.errors import UnavailableError
+from echo_core.plugin_api.errors import InsufficientStorageError, UnavailableError
 from echo_core.plugin_api.events import Event
 from echo_core.plugin_api.specs import CommandsSpec, EventHandlerSpec, NoConfig, RoutesSpec
 from echo_core.plugin_api.steps import Resource, StepHandler
@@ -98,7 +99,7 @@ async def up(settings: Settings, *, argv: Sequence[str], say: Callable[[str], No
 
     # What the supervisor does it says itself; its log has only what goes wrong.
     quiet = "debug" if settings.log.level == "debug" else "warning"
-    configure_logging(settings.log.model_copy(update={"level": quiet}), process="up")
+    configure_logging(settings.log.model_copy(update={"level": quiet}), process="up", secrets=secrets_in(settings))
     secret = load_instance_secret(settings)
 
     def show(line: str) -> None:
@@ -251,7 +252,8 @@ async def _refuse_other_schemas(engine: AsyncEngine) -> None:
 
 
 def readiness_checks(core: Core, engine: AsyncEngine, storage: StorageBackend) -> Sequence[ReadinessCheck]:
-    """Each dependency by name. Without Redis the API serves on: work starts later and events are replayed."""
+    """Each dependency by name. Without Redis the API serves on: work starts later and events are replayed. On a full
+    storage it serves on as well: what is there can be watched."""
 
     async def ping() -> None:
         try:
@@ -259,10 +261,16 @@ def readiness_checks(core: Core, engine: AsyncEngine, storage: StorageBackend) -
         except (RedisError, OSError) as error:
             raise UnavailableError("Redis does not answer.") from error
 
+    async def room() -> None:
+        free_bytes = (await storage.usage()).free_bytes
+        if free_bytes is not None and free_bytes <= 0:
+            raise InsufficientStorageError("Only the reserve is left: uploads are refused, playing goes on.")
+
     return (
         ReadinessCheck(name="database", check=lambda: check_schema(engine)),
         ReadinessCheck(name="redis", check=ping, required=False),
         ReadinessCheck(name="storage", check=storage.check),
+        ReadinessCheck(name="storage_room", check=room, required=False),
     )
 
 
@@ -438,7 +446,7 @@ def _engine(settings: Settings, url: str, name: str) -> AbstractAsyncContextMana
 
 def configure_process(settings: Settings, process: str) -> None:
     """Logs of a long-running process."""
-    configure_logging(settings.log, process=process)
+    configure_logging(settings.log, process=process, secrets=secrets_in(settings))
 
 
 def stand_back(settings: Settings) -> None:

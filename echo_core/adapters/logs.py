@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Iterable, MutableMapping, Sequence
 from typing import Any
 
 import msgspec
@@ -16,6 +16,7 @@ import structlog
 from structlog.typing import Processor
 
 from echo_core.adapters.console import escaped
+from echo_core.adapters.redaction import MIN_SECRET_CHARS, Redactor
 from echo_core.adapters.settings import LogSettings
 
 _SHARED: Sequence[Processor] = (
@@ -29,6 +30,8 @@ _SHARED: Sequence[Processor] = (
 QUIET = ("httpx2", "httpcore2", "asyncio", "uvicorn.access", "uvicorn.error", "alembic", "hpack")
 """Loggers that talk about every call; their warnings stay. ``uvicorn.error`` tells the addresses of WebSockets with
 their tickets, and at level debug every message with its token."""
+JWT_BEGINNING = "eyJ"
+"""Of every token: its header is a JSON object. A caller that puts one into a path gets 404, and the path is logged."""
 MAX_FIELD_CHARS = 4_000
 MAX_TRACEBACK_CHARS = 20_000
 NO_HANDSHAKE = "ASGI callable returned without completing handshake."
@@ -48,6 +51,22 @@ def _bounded(logger: Any, method: str, event: MutableMapping[str, Any]) -> Mutab
             elif len(value) > MAX_TRACEBACK_CHARS:
                 event[name] = f"({len(value)} characters) …{value[-MAX_TRACEBACK_CHARS:]}"
     return event
+
+
+class _WithoutSecrets:
+    """Takes secrets out of what others have written: tracebacks, warnings of libraries, errors of plugins, which like
+    to quote the request or the address that failed. Our own routine events hold none and are left alone: looking
+    would cost every request as much as writing its line does."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        self._redact = Redactor(secrets)
+
+    def __call__(self, logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        if event.get("level") != "info" or "exception" in event or JWT_BEGINNING in event.get("path", ""):
+            for name, value in event.items():
+                if isinstance(value, str) and len(value) >= MIN_SECRET_CHARS:
+                    event[name] = self._redact(value)
+        return event
 
 
 def _printable(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -89,13 +108,16 @@ class _Lines:
     log = debug = info = warn = warning = error = critical = exception = fatal = failure = err = msg
 
 
-def configure_logging(settings: LogSettings, *, process: str) -> None:
-    """Write structlog's and the standard library's events in one format. Call once, at start."""
+def configure_logging(settings: LogSettings, *, process: str, secrets: Iterable[str] = ()) -> None:
+    """Write structlog's and the standard library's events in one format. Call once, at start. ``secrets`` are never
+    written, whoever tries."""
+    without_secrets = _WithoutSecrets(secrets)
     console = settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())
     renderer: list[Processor] = (
         # The default draws every local variable: secrets among them, and seconds in which the loop stands still.
         [
             structlog.processors.format_exc_info,
+            without_secrets,
             _bounded,
             _printable,
             structlog.dev.ConsoleRenderer(
@@ -103,7 +125,7 @@ def configure_logging(settings: LogSettings, *, process: str) -> None:
             ),
         ]
         if console
-        else [structlog.processors.format_exc_info, _bounded, _as_json]
+        else [structlog.processors.format_exc_info, without_secrets, _bounded, _as_json]
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(

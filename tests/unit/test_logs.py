@@ -48,6 +48,21 @@ def test_errors_of_the_server_are_logged(lines: io.StringIO) -> None:
     assert "Exception in ASGI application" in lines.getvalue()
 
 
+def test_secrets_that_others_write_are_not_logged(lines: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", lines)
+    configure_logging(LogSettings(format="json"), process="api", secrets=["open-sesame-123"])
+    logging.getLogger("a.library").warning("cannot reach https://x.test/?token=abcdef&a=1 with open-sesame-123")
+    try:
+        raise ValueError("Authorization: Bearer abc.def.ghi at postgresql://echo:hunter2@db/echo")
+    except ValueError:
+        structlog.get_logger("test").exception("request.failed")
+    structlog.get_logger("test").info("request.completed", path="/api/v1/videos/eyJhbGciOi.eyJzdWIi.c2ln/details")
+    written = lines.getvalue()
+    assert "[secret]" in written
+    for secret in ("abcdef", "sesame", "abc.def", "hunter2", "c2ln"):
+        assert secret not in written, written
+
+
 @pytest.mark.parametrize("log_format", ["json", "console"])
 def test_local_variables_of_a_traceback_are_not_logged(
     lines: io.StringIO, log_format: Literal["json", "console"], monkeypatch: pytest.MonkeyPatch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shutil
 from dataclasses import dataclass
@@ -119,12 +120,12 @@ def _on_path(name: str) -> Path | None:
 
 
 def _bundled() -> Path | None:
-    import imageio_ffmpeg
-
-    try:
-        return Path(imageio_ffmpeg.get_ffmpeg_exe()).absolute()
-    except RuntimeError:  # a platform without a wheel
+    """The program of the wheel. Its own ``get_ffmpeg_exe`` would run it, with all the secrets of our environment."""
+    wheel = importlib.util.find_spec("imageio_ffmpeg")
+    if wheel is None or wheel.origin is None:
         return None
+    programs = sorted(Path(wheel.origin).parent.glob("binaries/ffmpeg-*"))
+    return programs[0].absolute() if programs else None  # None: a platform without a wheel
 
 
 def _recent(version: str) -> bool:

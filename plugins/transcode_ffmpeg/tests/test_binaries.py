@@ -1,5 +1,7 @@
 """Which ffmpeg is used, and what is said when none can be."""
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,18 @@ async def test_an_ffmpeg_without_the_encoders_is_refused(tmp_path: Path) -> None
         await find_tools(FfmpegConfig(ffmpeg=mine))
     assert caught.value.code == "ffmpeg_incomplete"
     assert "libx264" in caught.value.message
+
+
+def test_the_bundled_ffmpeg_is_found_without_running_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What runs outside of the confinement gets the whole environment, secrets included."""
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise AssertionError("it was run")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    found = binaries._bundled()
+    assert found is not None
+    assert os.access(found, os.X_OK)
 
 
 async def test_no_ffmpeg_at_all_is_told_with_a_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
