@@ -58,6 +58,7 @@ from echo_core.application.rate_limiting import RateLimiter
 from echo_core.application.realtime import Realtime, RealtimeHub
 from echo_core.application.reconciling import Reconciler, ReconcilerTiming
 from echo_core.application.services import ApiServices, PluginReport
+from echo_core.application.storage_audit import Finding, StorageAudit, StorageAuditor
 from echo_core.domain.ids import StepId
 from echo_core.plugin_api.context import PluginContext
 from echo_core.plugin_api.errors import InsufficientStorageError, UnavailableError
@@ -496,6 +497,25 @@ async def check_dependencies(settings: Settings) -> Sequence[DependencyCheck]:
     return await dependency_checks.check_dependencies(
         settings, _lenient_registry(settings), load_instance_secret(settings)
     )
+
+
+async def audit_storage(
+    settings: Settings, *, fix: bool, older_than: timedelta, found: Callable[[Finding], None]
+) -> StorageAudit:
+    """Compare storage and database, with the worker's rights. Raises ``EchoError`` when one of them is away."""
+    secret = load_instance_secret(settings)
+    where = addresses(settings, secret)
+    registry = _lenient_registry(settings)
+    async with _engine(settings, where.worker_url, "echo audit") as engine, registry.open_storage() as storage:
+        await check_schema(engine)
+        auditor = StorageAuditor(
+            units_of_work=PostgresWorkerUnitsOfWork(engine, _nobody),  # the reconciler finds what becomes ready
+            storage=storage,
+            fix=fix,
+            older_than=older_than,
+            found=found,
+        )
+        return await auditor.run()
 
 
 def _lenient_registry(settings: Settings) -> PluginRegistry:

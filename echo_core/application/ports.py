@@ -213,8 +213,40 @@ class ArtefactRepository(Protocol):
     async def remove_of_step(self, video_id: VideoId, step: str, *, except_token: int) -> Sequence[str]:
         """Remove rows that other runs of the step left; returns their storage keys."""
 
+    async def remove(self, video_id: VideoId, keys: Sequence[str]) -> None:
+        """Forget the rows of these storage keys."""
+
     async def has_rendition(self, video_id: VideoId) -> bool:
         """Whether a video rendition (or, without any picture, a sound rendition) exists."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredRow:
+    """An object that the database names. ``step`` made it; None: the uploaded source."""
+
+    key: str
+    size_bytes: int
+    step: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VideoInventory:
+    """Everything that a video should have in storage; ``running``: a step of it runs."""
+
+    id: VideoId
+    deleted: bool
+    running: bool
+    rows: Sequence[StoredRow]
+
+
+class InventoryRepository(Protocol):
+    """What should be in storage (worker's role only)."""
+
+    async def list_page(self, after: VideoId | None, limit: int) -> Sequence[VideoInventory]:
+        """The next videos in the order of their ids, tombstoned ones included."""
+
+    async def find(self, video_id: VideoId) -> VideoInventory | None:
+        """One video."""
 
 
 class EventRepository(Protocol):
@@ -317,6 +349,10 @@ class UnitOfWork(Protocol):
     @property
     def workers(self) -> WorkerRepository:
         """Workers."""
+
+    @property
+    def inventory(self) -> InventoryRepository:
+        """What should be in storage."""
 
     def ring(self, step_id: StepId, resource: Resource) -> None:
         """Ring this step's doorbell after the commit."""

@@ -116,6 +116,11 @@ class PostgresArtefactRepository:
         )
         return sorted(row.storage_key for row in await self._tx.execute(statement))
 
+    async def remove(self, video_id: VideoId, keys: Sequence[str]) -> None:
+        """Forget the rows of these storage keys."""
+        named = (ArtefactRow.video_id == video_id) & ArtefactRow.storage_key.in_(keys)
+        await self._tx.execute(delete(_table).where(named))
+
     async def has_rendition(self, video_id: VideoId) -> bool:
         """Whether a video rendition (or, without any picture, a sound rendition) exists."""
         return bool((await self._tx.find(_HAS_RENDITION, video_id=video_id))["watchable"])

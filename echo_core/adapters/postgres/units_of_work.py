@@ -13,6 +13,7 @@ from echo_core.adapters.postgres import statistics, video_pages
 from echo_core.adapters.postgres.artefacts import PostgresArtefactRepository
 from echo_core.adapters.postgres.events import PostgresEventRepository
 from echo_core.adapters.postgres.idempotency import PostgresIdempotencyRepository
+from echo_core.adapters.postgres.inventory import PostgresInventoryRepository
 from echo_core.adapters.postgres.jobs import PostgresJobRepository
 from echo_core.adapters.postgres.local_users import PostgresLocalUserRepository
 from echo_core.adapters.postgres.transaction import BEGIN_AS_SERVICE, Transaction, begin_as_user, transaction
@@ -46,6 +47,7 @@ class PostgresUnitOfWork:
         self.idempotency = PostgresIdempotencyRepository(tx, owner_id)
         self.local_users = PostgresLocalUserRepository(tx)
         self.workers = PostgresWorkerRepository(tx)
+        self.inventory = PostgresInventoryRepository(tx)
 
     def ring(self, step_id: StepId, resource: Resource) -> None:
         """Ring this step's doorbell after the commit."""

@@ -102,13 +102,16 @@ def token(
     write(asyncio.run(bootstrap.issue_token(settings_of(context), email, expires_in_s)))
 
 
-def seconds_of(duration: str) -> int:
-    """``90s``, ``15m``, ``12h``, ``7d`` or bare seconds, up to a year. Raises ``CliError`` (``usage``)."""
+def seconds_of(duration: str, *, none: bool = False) -> int:
+    """``90s``, ``15m``, ``12h``, ``7d`` or bare seconds, up to a year; 0 only with ``none``.
+
+    Raises ``CliError`` (``usage``).
+    """
     match = _DURATION.fullmatch(duration.strip())
-    seconds = int(match[1]) * _SECONDS[match[2]] if match else 0
-    if not 0 < seconds <= MAX_TOKEN_S:
+    seconds = int(match[1]) * _SECONDS[match[2]] if match else -1
+    if not (0 if none else 1) <= seconds <= MAX_TOKEN_S:
         raise CliError(
-            f"{duration!r} is not a lifetime.",
+            f"{duration!r} is not a length of time.",
             code="usage",
             remedy="Give a number and a unit, such as 90s, 15m, 12h or 7d; at most 365d.",
             exit_code=ExitCode.USAGE,
