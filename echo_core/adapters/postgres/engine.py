@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import msgspec
+from sqlalchemy import event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -16,8 +20,11 @@ from echo_core.plugin_api.errors import InvalidRequestError
 
 POOL_TIMEOUT_S = 10.0
 """How long a caller waits for a free connection before it is told that the database is busy."""
-IDLE_IN_TRANSACTION_TIMEOUT_S = 60
-"""Units of work take milliseconds; one that idles this long belongs to a process that hangs and holds locks."""
+IDLE_IN_TRANSACTION_TIMEOUT_S = 10
+"""Units of work take milliseconds; one that idles this long belongs to a process that hangs, or to a host that was cut
+off, and holds locks that others wait for."""
+KEEPALIVES = {"tcp_keepalives_idle": "30", "tcp_keepalives_interval": "10", "tcp_keepalives_count": "3"}
+"""Seconds, and tries: the server forgets the connections of a host that vanished within a minute, not two hours."""
 BEGIN_WITH = "echo_begin_with"
 """Execution option of an engine: what ``transaction`` appends to the statement that begins."""
 CLIENT_GRACE_S = 5.0
@@ -71,7 +78,10 @@ async def open_engine(
         "timezone": "UTC",
     }
     connect_args: dict[str, Any] = {
-        "server_settings": {"application_name": application_name, **({} if transaction_pooling else settings)},
+        "server_settings": {
+            "application_name": application_name,
+            **({} if transaction_pooling else settings | KEEPALIVES),
+        },
         "timeout": connect_timeout_s,
         "command_timeout": statement_timeout_s + CLIENT_GRACE_S if statement_timeout_s else None,
     }
@@ -94,7 +104,22 @@ async def open_engine(
         json_deserializer=msgspec.json.decode,
         hide_parameters=True,  # titles, tokens and claims have no place in logs
     )
+    event.listen(engine.sync_engine, "connect", partial(_give_up_after, connect_timeout_s))
     try:
         yield engine
     finally:
         await engine.dispose()
+
+
+def _give_up_after(seconds: float, connection: Any, _record: object) -> None:
+    """Let the system end a connection whose packets nobody has acknowledged for so long.
+
+    A host that was cut off would else wait for an answer as long as a statement may take. How long the server computes
+    does not matter: its kernel acknowledges at once.
+    """
+    transport = getattr(connection.driver_connection, "_transport", None)  # asyncpg has no public way to its socket
+    plug = transport.get_extra_info("socket") if transport is not None else None
+    if plug is None or plug.family == socket.AF_UNIX or not hasattr(socket, "TCP_USER_TIMEOUT"):
+        return
+    with socket.socket(fileno=os.dup(plug.fileno())) as own:  # uvloop's stands for a socket, but takes no options
+        own.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(seconds * 1000))

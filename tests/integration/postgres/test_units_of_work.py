@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import asyncpg
 import pytest
@@ -202,3 +203,14 @@ def test_addresses_in_the_forms_that_people_have():
         with pytest.raises(InvalidRequestError) as caught:
             driver_url(wrong)
         assert "hidden" not in f"{caught.value}{caught.value.remedy}"
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="this system has no such option")
+async def test_a_connection_that_nobody_acknowledges_ends_long_before_a_statement_would(database):
+    opened = open_engine(database.api_url, connect_timeout_s=3, statement_timeout_s=60)
+    async with opened as engine, engine.connect() as connection:
+        raw = await connection.get_raw_connection()
+        plug = raw.driver_connection._transport.get_extra_info("socket")
+        assert plug.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 3000
+        told = await connection.execute(sa.text("select current_setting('tcp_keepalives_idle')"))
+        assert told.scalar_one() == "30"
