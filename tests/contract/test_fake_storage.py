@@ -9,6 +9,7 @@ from echo_core.testing.manual_clock import ManualClock
 from echo_core.testing.storage_kit import StorageTests
 
 
+@pytest.mark.complaint(11)
 class TestFakeStorage(StorageTests):
     @pytest.fixture
     def clock(self) -> ManualClock:

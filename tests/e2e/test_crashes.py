@@ -17,6 +17,7 @@ def ladder_runs(api: Api, job_id: str) -> bool:
     return steps["ladder"]["state"] == "running"
 
 
+@pytest.mark.complaint(3)
 def test_worker_killed_in_the_middle_of_the_ladder(fragile_instance: Instance, clips: Clips) -> None:
     api = fragile_instance.api()
     _, job_id = api.upload(clips.make("long.mp4", seconds=30, size="1280x720"))
@@ -34,6 +35,7 @@ def test_worker_killed_in_the_middle_of_the_ladder(fragile_instance: Instance, c
     assert any("restart" in line for line in fragile_instance.output), "".join(fragile_instance.output)
 
 
+@pytest.mark.complaint(2)
 def test_valkey_killed_and_emptied_in_the_middle_of_a_job(fragile_instance: Instance, clips: Clips) -> None:
     api = fragile_instance.api()
     _, job_id = api.upload(clips.make("long.mp4", seconds=30, size="1280x720"))

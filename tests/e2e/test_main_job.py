@@ -70,6 +70,7 @@ def test_poster_storyboard_and_progressive_file_open_without_headers(instance: I
     assert len(part.content) == 100
 
 
+@pytest.mark.complaint(10)
 def test_unmodified_upchunk_uploads_from_another_origin(
     instance: Instance, clips: Clips, pages: str, browse: Browse
 ) -> None:
@@ -84,6 +85,7 @@ def test_unmodified_upchunk_uploads_from_another_origin(
     assert stored.content == clip.read_bytes()
 
 
+@pytest.mark.complaint(30)
 def test_websocket_tells_every_state_in_order_and_resumes_exactly(instance: Instance, clips: Clips) -> None:
     api = instance.api("watcher@example.org")
     with api.watch() as socket:
@@ -114,6 +116,7 @@ def test_websocket_tells_every_state_in_order_and_resumes_exactly(instance: Inst
     assert [m["type"] for m in missed] == [e["type"] for e in events[len(ids) // 2 + 1 :]]
 
 
+@pytest.mark.complaint(5)
 def test_bad_file_fails_with_a_code_a_sentence_and_a_remedy(instance: Instance, clips: Clips) -> None:
     text = clips.make("h264.mp4", seconds=8).parent / "text.mp4"
     text.write_text("This is not a video.\n" * 100)
@@ -138,6 +141,7 @@ def test_foreign_video_is_unknown(instance: Instance, clips: Clips) -> None:
     assert owner.wait_for_job(job_id)["state"] == "succeeded"
 
 
+@pytest.mark.complaint(7)
 def test_deleting_removes_every_object(instance: Instance, clips: Clips) -> None:
     api = instance.api()
     video_id, job_id = api.upload(clips.make("h264.mp4", seconds=8))

@@ -68,6 +68,7 @@ def long_clip(clips: Clips) -> Path:
     return path
 
 
+@pytest.mark.complaint(20)
 def test_list_stays_quick_while_encodes_take_every_processor(instance: Instance, clips: Clips) -> None:
     api = instance.api("busy@example.org")
     clip = long_clip(clips)

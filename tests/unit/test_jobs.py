@@ -71,6 +71,7 @@ def test_failed_requirement_skips_all_that_needed_it_and_fails_the_job() -> None
     assert set(states(job).values()) == {"failed", "skipped"}
 
 
+@pytest.mark.complaint(6)
 def test_failed_optional_step_leaves_the_job_succeeded() -> None:
     job = succeed(new_job(), "verify", "inspect", "package", "ladder", "storyboard")
     job, step = run(job, "poster")
@@ -123,6 +124,7 @@ def test_cancel_ends_waiting_steps_and_asks_running_ones() -> None:
         job.cancel(NOW)
 
 
+@pytest.mark.complaint(6)
 def test_retry_of_one_step_runs_its_dependants_again_and_nothing_else() -> None:
     job = succeed(new_job(), "verify", "inspect", "package", "ladder", "storyboard", "poster")
     job = job.retried(NOW, step_name="inspect")

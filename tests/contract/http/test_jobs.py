@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
+
 from echo_core.domain.jobs import Job, JobState, StepError
 from tests.fakes.api import FakeApi, uploaded
 
@@ -13,6 +15,7 @@ def failed(api: FakeApi, job: Job) -> Job:
     return running.failed(step.id, 1, now=api.clock.now(), error=error, retry_in_s=None)
 
 
+@pytest.mark.complaint(4)
 async def test_a_job_tells_percent_place_in_the_queue_and_every_step() -> None:
     api = FakeApi()
     async with api.client() as client:
@@ -30,6 +33,7 @@ async def test_a_job_tells_percent_place_in_the_queue_and_every_step() -> None:
     assert busy["steps"][0].keys() >= {"name", "state", "attempt", "percent", "startedAt", "finishedAt", "error"}
 
 
+@pytest.mark.complaint(5)
 async def test_a_failed_job_tells_why_and_what_to_do() -> None:
     api = FakeApi()
     async with api.client() as client:

@@ -165,6 +165,7 @@ async def test_a_video_deleted_while_its_upload_completes_gets_no_job(monkeypatc
     assert [job.kind for job in api.database.tables.jobs.values()] == [JobKind.PURGE]
 
 
+@pytest.mark.complaint(8)
 async def test_an_announced_file_over_the_limit_is_refused_by_naming_it() -> None:
     api = FakeApi()
     async with api.client() as client:
@@ -196,6 +197,7 @@ async def test_begin_rejects_what_is_no_video(changes: dict[str, object], code: 
     assert api.database.tables.videos == {}
 
 
+@pytest.mark.complaint(13)
 async def test_a_full_storage_is_507_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     api = FakeApi()
 

@@ -72,6 +72,7 @@ def test_file_that_is_no_video_is_4_with_the_reason(instance: Any, tmp_path: Pat
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.complaint(9)
 def test_interrupted_upload_is_continued(instance: Any, big: Path, end: signal.Signals) -> None:
     first = instance.start("upload", big)
     first.until(lambda line: "uploaded 25 %" in line)
@@ -91,6 +92,7 @@ def test_upload_survives_the_end_of_the_api(instance: Any, big: Path) -> None:
     assert upload.process.wait(120) == 0, "".join(upload.lines)
 
 
+@pytest.mark.complaint(10)
 def test_doctor_finds_nothing_wrong_and_leaves_nothing(instance: Any) -> None:
     ran = instance.echoctl("doctor", "--json")
     assert ran.returncode == 0, ran.stderr

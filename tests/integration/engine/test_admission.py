@@ -102,6 +102,7 @@ async def test_two_steps_that_each_fit_alone_do_not_run_at_once(farm: Farm, rese
     assert ("work", "waiting", "waiting_for_memory") in worker.counts.outcomes
 
 
+@pytest.mark.complaint(13)
 async def test_step_that_can_never_fit_fails_at_once_and_is_not_tried_again(
     farm: Farm, reservations: FileReservations
 ) -> None:
@@ -228,6 +229,7 @@ def failures(farm: Farm, job: Job) -> list[dict[str, str]]:
     return [dict(error) for error in told if isinstance(error, dict)]
 
 
+@pytest.mark.complaint(13)
 async def test_disk_that_becomes_full_during_an_encode_costs_a_retry_and_nothing_else(farm: Farm) -> None:
     clip = await asyncio.to_thread(make_clip, farm.tmp_path / "clip.mp4")
     async with small_disk(farm.tmp_path / "scratch", 32) as disk:

@@ -64,6 +64,7 @@ async def test_events_of_a_job_are_gapless_and_playable_comes_before_ready(farm:
     assert job.finished_at is not None
 
 
+@pytest.mark.complaint(22)
 async def test_two_workers_run_each_step_once(farm: Farm) -> None:
     async def quick(context: StepContext) -> StepResult:
         await asyncio.sleep(0)
@@ -78,6 +79,7 @@ async def test_two_workers_run_each_step_once(farm: Farm) -> None:
     assert handler.runs == [1] * 12
 
 
+@pytest.mark.complaint(20)
 async def test_owners_share_the_slots(farm: Farm) -> None:
     order: list[str] = []
     release = asyncio.Event()
@@ -101,6 +103,7 @@ async def test_owners_share_the_slots(farm: Farm) -> None:
             await farm.finished(job.id)
 
 
+@pytest.mark.complaint(7)
 async def test_cancel_reaches_a_running_step_and_leaves_nothing(farm: Farm) -> None:
     cleaned = asyncio.Event()
 
@@ -125,6 +128,7 @@ async def test_cancel_reaches_a_running_step_and_leaves_nothing(farm: Farm) -> N
     assert (await farm.video(job.video_id)).status is VideoStatus.CANCELLED
 
 
+@pytest.mark.complaint(1)
 async def test_cancelled_job_can_be_retried(farm: Farm) -> None:
     block = asyncio.Event()
 
@@ -197,6 +201,7 @@ async def test_step_over_its_time_limit_is_ended(farm: Farm) -> None:
     assert job.first_error.code == "step_timeout"
 
 
+@pytest.mark.complaint(3)
 async def test_shutdown_releases_the_step_without_counting_the_attempt(farm: Farm) -> None:
     calls = 0
 
@@ -233,6 +238,7 @@ async def test_running_step_gets_its_grace_at_shutdown(farm: Farm) -> None:
     assert (await farm.job(job.id)).state is JobState.SUCCEEDED
 
 
+@pytest.mark.complaint(22)
 async def test_expired_lease_is_taken_over_and_the_late_run_is_fenced(farm: Farm) -> None:
     gate = asyncio.Event()
     published: list[str] = []
@@ -280,6 +286,7 @@ async def test_poison_step_ends_failed_after_its_attempts(farm: Farm) -> None:
     assert job.first_error.code == "worker_lost"
 
 
+@pytest.mark.complaint(2)
 async def test_lost_bus_and_doorbell_do_not_stop_the_work(farm: Farm) -> None:
     async with farm.worker() as worker:
 
@@ -291,6 +298,7 @@ async def test_lost_bus_and_doorbell_do_not_stop_the_work(farm: Farm) -> None:
     assert job.state is JobState.SUCCEEDED
 
 
+@pytest.mark.complaint(4)
 async def test_progress_is_told_with_percent_and_remaining_time(farm: Farm) -> None:
     farm.use(single(for_ever))
     async with farm.worker() as worker:
@@ -330,6 +338,7 @@ async def _fetches(context: StepContext) -> StepResult:
     return StepResult()
 
 
+@pytest.mark.complaint(7)
 async def test_purge_waits_for_running_steps_and_removes_everything(farm: Farm) -> None:
     from echo_core.application.videos import bury_video
 
@@ -351,6 +360,7 @@ async def _exists(farm: Farm, video_id: object) -> bool:
         return await uow.jobs.find_for_video(video_id, JobKind.PURGE) is not None  # type: ignore[arg-type]
 
 
+@pytest.mark.complaint(20)
 async def test_classes_do_not_wait_for_each_other(farm: Farm) -> None:
     async def quick(context: StepContext) -> StepResult:
         return StepResult()

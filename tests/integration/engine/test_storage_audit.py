@@ -52,6 +52,7 @@ async def test_what_was_processed_agrees(farm: Farm) -> None:
     assert result.objects > 4
 
 
+@pytest.mark.complaint(12)
 async def test_objects_that_no_row_names_are_found_and_with_fix_deleted(farm: Farm) -> None:
     (job,) = await processed(farm)
     leaked = [
@@ -99,6 +100,8 @@ async def test_what_a_running_step_has_stored_is_left_alone(farm: Farm) -> None:
     assert (result.findings, result.young) == ([], 1)
 
 
+@pytest.mark.complaint(6)
+@pytest.mark.complaint(12)
 async def test_an_artefact_whose_object_is_gone_is_made_anew(farm: Farm) -> None:
     first, job, last = await processed(farm, videos=3)
     lost = await poster_of(farm, job)

@@ -48,6 +48,7 @@ async def test_unknown_steps_at_the_head_of_the_queue_keep_nothing_behind_them(f
         assert (await farm.finished(job.id)).state is JobState.SUCCEEDED
 
 
+@pytest.mark.complaint(1)
 async def test_a_step_that_no_worker_can_run_fails_and_says_what_is_missing(farm: Farm) -> None:
     spec, handler = single(done, name="orphan")
     farm.use((spec, handler))

@@ -65,6 +65,7 @@ async def test_two_processes_tell_the_same(valkey: Valkey, database: EventDataba
     assert here.ids == there.ids == [1, 2, 3]
 
 
+@pytest.mark.complaint(30)
 async def test_reconnecting_clients_resume_without_loss_while_events_go_on(
     valkey: Valkey, database: EventDatabase
 ) -> None:
@@ -90,6 +91,7 @@ async def test_reconnecting_clients_resume_without_loss_while_events_go_on(
     assert [task.result() for task in consumers] == [list(range(1, total + 1))] * 3
 
 
+@pytest.mark.complaint(2)
 async def test_emptied_valkey_loses_nothing(valkey: Valkey, database: EventDatabase) -> None:
     async with echo(valkey, database) as api, api.session() as session:
         for _ in range(5):

@@ -58,6 +58,7 @@ def test_skipped_hops_are_no_failure() -> None:
         ({"access-control-allow-headers": "content-type"}, ["content-range"]),
     ],
 )
+@pytest.mark.complaint(10)
 def test_preflight_says_what_is_missing(change: dict[str, str], words: list[str]) -> None:
     missing = missing_permissions(httpx2.Headers({**ALLOWED, **change}), ORIGIN)
     assert len(missing) == len(words)

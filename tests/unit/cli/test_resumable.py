@@ -181,6 +181,7 @@ async def test_refusal_is_final(source: SourceFile) -> None:
     assert len(storage.requests) == 1
 
 
+@pytest.mark.complaint(8)
 async def test_body_limit_of_a_proxy_halves_the_chunks(source: SourceFile) -> None:
     storage = Storage(source.size_bytes, ["413"])
     await send(source, storage)
@@ -192,6 +193,7 @@ async def test_body_limit_of_a_proxy_halves_the_chunks(source: SourceFile) -> No
     assert bytes(storage.stored) == source.path.read_bytes()
 
 
+@pytest.mark.complaint(8)
 async def test_body_limit_below_the_smallest_chunk_names_the_setting(source: SourceFile) -> None:
     with pytest.raises(ApiError) as caught:
         await send(source, Storage(source.size_bytes, forever="413"))

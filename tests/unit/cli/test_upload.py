@@ -161,6 +161,7 @@ def test_text_file_is_refused_by_its_name(echo: Any, echoctl: Any, tmp_path: Pat
     assert "(not_a_video)" in ran.err
 
 
+@pytest.mark.complaint(21)
 def test_others_go_on_after_one_fails(echo: Any, echoctl: Any, video: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.mov"
     other.write_bytes(b"x" * 1000)
