@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from echo_core.adapters.embedded.datadir import find_instance
 from echo_core.adapters.embedded.services import EMBEDDED
@@ -47,11 +48,23 @@ def addresses(settings: Settings, secret: bytes) -> Addresses:
         redis_url = instance.redis_url if redis_url == EMBEDDED else redis_url
     return Addresses(
         owner_url=owner_url,
-        api_url=settings.database.api_url.get_secret_value() or _as_role(owner_url, secret, API_ROLE),
-        worker_url=settings.database.worker_url.get_secret_value() or _as_role(owner_url, secret, WORKER_ROLE),
+        api_url=_login(settings.database.api_url.get_secret_value(), owner_url, secret, API_ROLE),
+        worker_url=_login(settings.database.worker_url.get_secret_value(), owner_url, secret, WORKER_ROLE),
         redis_url=redis_url,
     )
 
 
-def _as_role(url: str, secret: bytes, role: str) -> str:
-    return make_url(url).set(username=role, password=role_password(secret, role)).render_as_string(hide_password=False)
+def _login(given: str, owner_url: str, secret: bytes, role: str) -> str:
+    """The given address, else the owner's with this role in it. A password that is left out is the one that migrating
+    has set; so the address of a pooler can be given without knowing any."""
+    password = role_password(secret, role)
+    try:
+        url = make_url(given or owner_url)
+    except (ArgumentError, ValueError):
+        return given  # whoever connects says what is wrong with it, and keeps it out of messages
+    if given and url.password is not None:
+        return given
+    # Supabase's pooler knows the project by what follows the user's name: postgres.<project>.
+    _, dot, tenant = (url.username or "").partition(".")
+    user = url.username if given and url.username else f"{role}{dot}{tenant}"
+    return url.set(username=user, password=password).render_as_string(hide_password=False)

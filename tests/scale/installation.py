@@ -31,6 +31,9 @@ from tests.scale.hosts import SUBNET, Host, Network
 PUBLIC_URL = "http://video.example"
 """What a proxy in front would be called; tests choose the API themselves, as a proxy would."""
 OWNER_PASSWORD = "owner-password"
+VALKEY_PASSWORD = "valkey-password"
+VALKEY_USERS = f"user default off\nuser echo on >{VALKEY_PASSWORD} ~echo:* ~arq:* +@all -@dangerous +info\n"
+"""As managed servers have them: Echo may do what docs/scaling.md says that it needs, and nothing more."""
 PORTS = {"api": 8000, "postgres": 5432, "valkey": 6379}
 START_DEADLINE_S = 60.0
 LEASE_S = 5.0
@@ -79,9 +82,11 @@ class Installation:
         self.hosts = {name: self.network.add(name) for name in names}
         self._leaving.enter_context(self.hosts["visitor"].inside())
         self._start_postgres()
-        valkey = [str(valkey_server()), "--port", str(PORTS["valkey"]), "--bind", self.hosts["valkey"].address]
-        valkey += ["--save", "", "--protected-mode", "no", "--dir", str(self.home)]
-        self._run("valkey", valkey)
+        configuration = self.home / "valkey.conf"
+        configuration.write_text(
+            f'bind {self.hosts["valkey"].address}\nport {PORTS["valkey"]}\ndir {self.home}\nsave ""\n{VALKEY_USERS}'
+        )
+        self._run("valkey", [str(valkey_server()), str(configuration)])
         echoctl = [sys.executable, "-m", "echo_core.entrypoints.cli"]
         subprocess.run([*echoctl, "migrate"], env=self.environment("api1"), check=True, capture_output=True)
         self.apis = [self._run(name, [*echoctl, "serve"]) for name in ("api1", "api2")]
@@ -149,7 +154,7 @@ class Installation:
             **MANAGED,
             "ECHO_DATA_DIR": str(data_dir),
             "ECHO_DATABASE__URL": self.database_url,
-            "ECHO_REDIS__URL": f"redis://{self.hosts['valkey'].address}:{PORTS['valkey']}/0",
+            "ECHO_REDIS__URL": f"redis://echo:{VALKEY_PASSWORD}@{self.hosts['valkey'].address}:{PORTS['valkey']}/0",
         }
 
     # --- looking in -------------------------------------------------------------------------------------------------
