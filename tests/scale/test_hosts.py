@@ -234,7 +234,8 @@ def test_processes_of_an_old_version_stop_on_a_schema_that_they_cannot_work_with
         wait_for(f"{worker.name} stops", lambda worker=worker: not worker.runs)
         assert worker.process is not None
         assert worker.process.returncode == 1
-        assert "Install the newer version of Echo" in installation.log(worker.name)
+        assert "database_newer" in installation.log(worker.name)
+        assert "Traceback" not in installation.log(worker.name)
     ready = installation.user("gus").http.get("/readyz")
     assert ready.status_code == 503
     assert "9999" in ready.text
@@ -245,3 +246,4 @@ def test_processes_of_an_old_version_stop_on_a_schema_that_they_cannot_work_with
     wait_for("the API refuses to start", lambda: not api.runs)
     assert api.process is not None
     assert api.process.returncode == 1
+    assert "database_newer" in installation.log(api.name)

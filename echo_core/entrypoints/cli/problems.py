@@ -44,6 +44,8 @@ class ApiError(CliError):
 
 def explained(error: BaseException) -> CliError | None:
     """The failure as a ``CliError``; None when it is a defect of ours, whose traceback is worth seeing."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]  # a task group wraps what ended it
     if isinstance(error, CliError):
         return error
     # Imported here: only a failing command pays for it.

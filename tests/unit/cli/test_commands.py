@@ -14,6 +14,7 @@ import typer
 
 from echo_core import bootstrap
 from echo_core.application.services import PluginReport
+from echo_core.entrypoints.cli.problems import explained
 from echo_core.plugin_api.errors import EchoError, UnavailableError
 
 VIDEO = "0190a6f2-0000-7000-8000-00000000000b"
@@ -284,3 +285,12 @@ def test_openapi_goes_to_stdout_or_a_file(echoctl: Any, tmp_path: Path) -> None:
     ran = echoctl("openapi", "--out", "o.json")
     assert ran.out == ""
     assert json.loads((tmp_path / "o.json").read_text()) == printed
+
+
+def test_failure_that_ended_a_task_group_is_explained_like_any_other() -> None:
+    refused = UnavailableError("The database cannot be reached.", code="database_unavailable", remedy="Start it.")
+    problem = explained(ExceptionGroup("unhandled errors", [ExceptionGroup("again", [refused])]))
+    assert problem is not None
+    assert (problem.code, problem.remedy) == ("database_unavailable", "Start it.")
+    assert explained(ExceptionGroup("unhandled errors", [ZeroDivisionError()])) is None
+    assert explained(ExceptionGroup("unhandled errors", [refused, ZeroDivisionError()])) is None
