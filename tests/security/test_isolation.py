@@ -21,7 +21,7 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from echo_core.adapters.postgres.transaction import BEGIN, begin_as_user, transaction
 from echo_core.application.ports import VideoQuery
-from echo_core.domain.ids import VideoId
+from echo_core.domain.ids import JobId, VideoId
 from echo_core.domain.jobs import JobKind
 from echo_core.entrypoints.http.api import ALL_OPERATIONS, KERNEL_OPERATIONS
 from echo_core.entrypoints.http.operations import Operation, OperationEndpoint
@@ -364,3 +364,27 @@ async def test_addresses_of_parts_cannot_name_another_video(world: World) -> Non
         for path in (f"renditions/{part}.m3u8", f"renditions/{quote(part, safe='')}.m3u8", f"storyboard/{part}"):
             answer = await world.client.get(f"{base}/{path}", headers=world.bearer(BOB))
             assert answer.status_code == 404, path
+
+
+OUTLOOKS = {
+    "queue_outlook": "select * from echo.queue_outlook(array[cast(:job_id as uuid)])",
+    "queue_position": "select echo.queue_position(:step_id)",
+}
+
+
+@pytest.mark.parametrize("statement", OUTLOOKS.values(), ids=OUTLOOKS.keys())
+async def test_functions_that_look_at_everybodys_queue_answer_for_the_callers_jobs(
+    world: World, statement: str
+) -> None:
+    made = await world.make(ALICE)
+    async with world.api.for_user(ALICE) as uow:
+        step_id = (await uow.jobs.get(JobId(made.job_id))).steps[0].id
+    wanted = sa.text(statement)
+    names = {"job_id": made.job_id, "step_id": step_id}
+    answers = {}
+    for user in (ALICE, BOB):
+        async with transaction(world.api_engine, begin_as_user(user)) as tx:
+            rows = await tx.execute(wanted, {name: names[name] for name in wanted.compile().params})
+            answers[user.id] = [row for row in rows.all() if row[0] is not None]
+    assert answers[ALICE.id]
+    assert answers[BOB.id] == []
