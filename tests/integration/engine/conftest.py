@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import structlog
+from hypothesis import settings
 
 from echo_core.adapters.postgres.engine import open_engine
 from echo_core.adapters.postgres.units_of_work import PostgresWorkerUnitsOfWork
@@ -39,6 +40,10 @@ from tests.integration.conftest import Database
 
 OWNER = UserId(new_video_id())
 DEADLINE_S = 30.0
+SOAK = "soak"
+"""The hypothesis profile of long runs: ``--hypothesis-profile=soak``."""
+SOAK_HISTORIES = 1000
+settings.register_profile(SOAK, max_examples=SOAK_HISTORIES)
 TIMING = EngineTiming(lease_s=2.0, heartbeat_s=0.5, watch_s=0.1, shutdown_grace_s=0.2)
 
 
