@@ -43,6 +43,7 @@ from echo_core.adapters.redis_events import _decode, _encode_event  # noqa: E402
 from echo_core.application.realtime import Realtime, RealtimeHub  # noqa: E402
 from echo_core.application.realtime_frames import event_frame  # noqa: E402
 from echo_core.domain.users import User  # noqa: E402
+from echo_core.entrypoints.http.server import WS_OPTIONS  # noqa: E402
 from echo_core.entrypoints.http.ws import ws_routes  # noqa: E402
 from echo_core.plugin_api.events import Event  # noqa: E402
 from tests.fakes.realtime import (  # noqa: E402
@@ -150,9 +151,7 @@ def serve(port: int) -> None:
     config = uvicorn.Config(
         Starlette(routes=routes),
         port=port,
-        ws="websockets-sansio",
-        ws_per_message_deflate=False,
-        ws_ping_interval=None,  # these clients do not answer pings
+        **{**WS_OPTIONS, "ws_ping_interval": None},  # these clients do not answer pings
         loop="uvloop",
         http="httptools",
         log_level="error",

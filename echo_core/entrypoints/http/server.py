@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import structlog
 import uvicorn
@@ -21,6 +21,7 @@ from echo_core.entrypoints.http.app import PluginRoutes, create_app
 from echo_core.entrypoints.http.auth import current_user
 from echo_core.entrypoints.http.connections import bounded_protocol, room_for_connections
 from echo_core.entrypoints.http.ws import ws_routes
+from echo_core.entrypoints.http.ws_protocol import StatusWebSocketProtocol
 
 if TYPE_CHECKING:
     from echo_core.adapters.settings import Settings
@@ -29,6 +30,14 @@ log = structlog.get_logger("echo.api")
 
 WS_MAX_FRAME_BYTES = 16 << 10
 PING_S = 20.0
+WS_OPTIONS: Mapping[str, Any] = {
+    "ws": StatusWebSocketProtocol,
+    "ws_max_size": WS_MAX_FRAME_BYTES,
+    "ws_ping_interval": PING_S,
+    "ws_ping_timeout": PING_S,
+    "ws_per_message_deflate": False,
+}
+"""How uvicorn serves WebSockets."""
 STOP_GRACE_S = 10
 BACKLOG = 2048
 
@@ -84,11 +93,7 @@ def _config(settings: Settings, api: Api) -> uvicorn.Config:
             max_connections=room_for_connections(settings.http.max_connections),
             head_timeout_s=settings.http.idle_timeout_s,
         ),
-        ws="websockets-sansio",
-        ws_max_size=WS_MAX_FRAME_BYTES,
-        ws_ping_interval=PING_S,
-        ws_ping_timeout=PING_S,
-        ws_per_message_deflate=False,
+        **WS_OPTIONS,
         lifespan="off",
         log_config=None,
         access_log=False,

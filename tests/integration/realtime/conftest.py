@@ -25,6 +25,7 @@ from echo_core.adapters.redis_events import RedisEventBus, RedisEventSource
 from echo_core.adapters.redis_tickets import RedisTicketStore
 from echo_core.application.realtime import Realtime, RealtimeHub
 from echo_core.domain.users import User
+from echo_core.entrypoints.http.server import WS_OPTIONS
 from echo_core.entrypoints.http.ws import ws_routes
 from tests.fakes.realtime import ManualClock, TableTokens, limits, user
 
@@ -146,7 +147,7 @@ class Session:
 
 
 @asynccontextmanager
-async def echo(valkey: Valkey, database: Any, **changes: Any) -> AsyncIterator[Echo]:
+async def echo(valkey: Valkey, database: Any, *, compress: bool = False, **changes: Any) -> AsyncIterator[Echo]:
     """Start an API process for the length of the block. ``database`` is its ``UserUnitsOfWork``."""
     settings = limits(**{"ws_poll_s": 0.3, **changes})
     async with AsyncExitStack() as stack:
@@ -159,7 +160,8 @@ async def echo(valkey: Valkey, database: Any, **changes: Any) -> AsyncIterator[E
         services = Realtime(hub=hub, tokens=TOKENS, tickets=tickets, limits=settings, clock=clock)
         app = Starlette(routes=ws_routes(lambda: services, current_user=_current_user))
         port = free_port()
-        config = uvicorn.Config(app, port=port, ws="websockets-sansio", log_level="critical", lifespan="off")
+        options = {**WS_OPTIONS, "ws_per_message_deflate": compress}
+        config = uvicorn.Config(app, port=port, log_level="critical", lifespan="off", **options)
         server = uvicorn.Server(config)
         async with asyncio.TaskGroup() as group:
             running = group.create_task(hub.run())

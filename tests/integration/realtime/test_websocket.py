@@ -52,6 +52,18 @@ async def test_events_and_progress_of_the_owner_arrive_live(valkey: Valkey, data
     assert told == [("job.queued", 1, None), ("job.progress", None, 42.0), ("job.succeeded", 2, None)]
 
 
+@pytest.mark.parametrize("compress", [False, True])
+async def test_texts_of_every_length_arrive_whole_compressed_or_not(
+    valkey: Valkey, database: EventDatabase, compress: bool
+) -> None:
+    titles = ["", "ü" * 10, "x" * 300, "\U0001f3ac" * 9_000, "y" * 70_000]
+    async with echo(valkey, database, compress=compress) as api, api.session() as session:
+        assert bool(session.socket.protocol.extensions) == compress
+        await publish(api, *(database.commit(OWNER, facts={"title": title}) for title in titles))
+        await session.until_id(len(titles))
+    assert [f.get("title", "") for f in session.frames if "id" in f and f["type"] != "snapshot"] == titles
+
+
 async def test_two_processes_tell_the_same(valkey: Valkey, database: EventDatabase) -> None:
     async with (
         echo(valkey, database) as one,
