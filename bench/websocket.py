@@ -1,11 +1,15 @@
-"""What one delivery over a status WebSocket costs, against a loop that only sends.
+"""What one delivery over a status WebSocket costs, beside a bare ws server in Node.js and a loop that only sends.
 
-    python bench/websocket.py [--connections 1000 2000] [--rounds 5] [--out bench/results/websocket.json]
+    python bench/websocket.py [--connections 2000] [--rounds 5] [--quick]
 
-A server process (uvicorn, uvloop, the hub and its routes over a database in memory) and this process as all of its
-clients. ``naive`` awaits the same sockets' send one after another with a text made beforehand: the least that Python
-can do, and what one stalled client stops for everybody. Both send the same frames to the same connections, in turns.
-Latency is from the moment an event is made, for everybody at once, to the moment a client reads it.
+A server process (uvicorn, uvloop, the hub and its routes over a database in memory), one of ws, and this process as
+all clients of both. ``loop`` awaits Echo's own sockets' send one after another with one text made beforehand: the least
+that Python can do, and what one stalled client stops for everybody. All send frames of the same length, in turns.
+
+For processor time the clients share the server's processor and never preempt it (SCHED_BATCH). On another processor
+they would fall asleep between two messages, and waking a processor of a virtual machine costs the sender more than
+sending does: whoever sends faster would pay less. For latency they have a processor of their own. Latency is from the
+moment an event is made, for everybody at once, to the moment a client reads it.
 """
 
 from __future__ import annotations
@@ -13,17 +17,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import itertools
 import json
 import os
-import platform
 import re
 import resource
 import statistics
-import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,22 +32,20 @@ from typing import Any
 import httpx2
 import uvicorn
 import uvloop
+from harness import CLIENT_CPU, SERVER_CPU, Row, free_port, node_peer, percentile, pin, running, write_result
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from echo_core.adapters.redis_events import _decode, _encode_event  # noqa: E402
-from echo_core.application.realtime import Realtime, RealtimeHub  # noqa: E402
-from echo_core.application.realtime_frames import event_frame  # noqa: E402
-from echo_core.domain.users import User  # noqa: E402
-from echo_core.entrypoints.http.server import WS_OPTIONS  # noqa: E402
-from echo_core.entrypoints.http.ws import ws_routes  # noqa: E402
-from echo_core.plugin_api.events import Event  # noqa: E402
-from tests.fakes.realtime import (  # noqa: E402
+from echo_core.adapters.redis_events import _decode, _encode_event
+from echo_core.application.realtime import Realtime, RealtimeHub
+from echo_core.application.realtime_frames import event_frame
+from echo_core.domain.users import User
+from echo_core.entrypoints.http.server import WS_OPTIONS
+from echo_core.entrypoints.http.ws import ws_routes
+from echo_core.plugin_api.events import Event
+from tests.fakes.realtime import (
     JOB,
     START,
     VIDEO,
@@ -99,7 +98,7 @@ class Bench:
 
     def prepare(self, mode: str, *, stamped: bool = False) -> Callable[[], Awaitable[None]]:
         """One delivery to every connection, with everything made beforehand that others than the hub make."""
-        if mode == "naive":
+        if mode == "loop":
             text = event_frame(self.event(user(0), stamped=stamped)).text
             return partial(_send_to_all, self.connections(), text)
         return partial(self._by_hub, [_encode_event(self.event(owner, stamped=stamped)) for owner in self.owners()])
@@ -252,46 +251,56 @@ class Crowd:
             client.transport.abort()
 
 
-async def measure(port: int, connections: int, rounds: int, *, one_owner: bool) -> dict[str, Any]:
-    crowd = Crowd(port)
-    async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as http:
+class Server:
+    """One of those that are compared, and its crowd. ``modes`` are ways in which it can send the same."""
 
-        async def ask(path: str) -> dict[str, Any]:
+    def __init__(self, port: int, pid: int, modes: Sequence[str]) -> None:
+        self.port, self.pid, self.modes = port, pid, modes
+        self.crowd = Crowd(port)
+        self.kib_per_connection = 0.0
+
+    async def ask(self, path: str) -> dict[str, Any]:
+        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", timeout=60) as http:
             answer: dict[str, Any] = (await http.get(path)).raise_for_status().json()
             return answer
 
-        await _until(lambda: _is(ask, live=0))
-        before = await ask("/state")
-        await crowd.connect([1] * connections if one_owner else list(range(1, connections + 1)))
-        after = await ask("/state")
-        cpu_us: dict[str, list[float]] = {"naive": [], "hub": []}
-        deliveries = EVENTS_PER_BURST * connections
-        for number in range(rounds + 1):
-            for mode in sorted(cpu_us, reverse=bool(number % 2)):
-                spent = await ask(f"/burst/{mode}")
-                await crowd.received(deliveries)
-                if number:  # the first round warms up
-                    cpu_us[mode].append(1e6 * spent["cpu_s"] / deliveries)
-        latencies: dict[str, list[float]] = {}
-        for mode in cpu_us:
-            crowd.latencies_ms = []
-            await ask(f"/sweeps/{mode}")
-            await crowd.received(SWEEPS * connections)
-            latencies[mode] = sorted(crowd.latencies_ms)
-        crowd.close()
-    result: dict[str, Any] = {
-        "connections": connections,
-        "owners": 1 if one_owner else connections,
-        "kib_per_connection": round((after["rss"] - before["rss"]) / 1024 / connections, 1),
-    }
-    for mode, values in cpu_us.items():
-        ordered = latencies[mode]
-        result[mode] = {
-            "cpu_us_per_delivery": round(statistics.median(values), 1),
-            "cpu_us_rounds": [round(value, 1) for value in values],
-            "p50_ms": round(ordered[len(ordered) // 2], 1),
-            "p99_ms": round(ordered[int(len(ordered) * 0.99)], 1),
+    async def connect(self, connections: int, *, one_owner: bool) -> None:
+        await _until(lambda: _is(self.ask, live=0))
+        before = await self.ask("/state")
+        await self.crowd.connect([1] * connections if one_owner else list(range(1, connections + 1)))
+        after = await self.ask("/state")
+        self.kib_per_connection = round((after["rss"] - before["rss"]) / 1024 / connections, 1)
+
+
+async def measure(servers: Mapping[str, Server], connections: int, rounds: int, *, one_owner: bool) -> dict[str, Any]:
+    for server in servers.values():
+        pin(server.pid, SERVER_CPU)
+        await server.connect(connections, one_owner=one_owner)
+    runs = [(f"{name} {mode}", server, mode) for name, server in servers.items() for mode in server.modes]
+    cpu_us: dict[str, list[float]] = {name: [] for name, *_ in runs}
+    deliveries = EVENTS_PER_BURST * connections
+    pin(os.getpid(), SERVER_CPU)
+    for number in range(rounds + 1):
+        for name, server, mode in runs if number % 2 else runs[::-1]:
+            spent = await server.ask(f"/burst/{mode}")
+            await server.crowd.received(deliveries)
+            if number:  # the first round warms up
+                cpu_us[name].append(1e6 * spent["cpu_s"] / deliveries)
+    pin(os.getpid(), CLIENT_CPU)
+    result: dict[str, Any] = {"connections": connections, "owners": 1 if one_owner else connections}
+    for name, server, mode in runs:
+        latencies_ms = server.crowd.latencies_ms = []
+        await server.ask(f"/sweeps/{mode}")
+        await server.crowd.received(SWEEPS * connections)
+        result[name] = {
+            "cpu_us_per_delivery": round(statistics.median(cpu_us[name]), 1),
+            "cpu_us_rounds": [round(value, 1) for value in cpu_us[name]],
+            "p50_ms": round(percentile(latencies_ms, 0.5), 1),
+            "p99_ms": round(percentile(latencies_ms, 0.99), 1),
+            "kib_per_connection": server.kib_per_connection,
         }
+    for server in servers.values():
+        server.crowd.close()
     return result
 
 
@@ -310,50 +319,80 @@ async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
     raise SystemExit("the server did not come up")
 
 
-def run(connections: int, rounds: int, *, one_owner: bool, port: int) -> dict[str, Any]:
-    server = subprocess.Popen([sys.executable, __file__, "--serve", str(port)])
-    try:
-        return uvloop.run(measure(port, connections, rounds, one_owner=one_owner))
-    finally:
-        server.terminate()
-        server.wait()
+def run(connections: int, rounds: int, *, one_owner: bool) -> dict[str, Any]:
+    echo, ws = free_port(), free_port()
+    with (
+        running([sys.executable, __file__, "--serve", str(echo)], quiet=False) as ours,
+        running([*node_peer("ws.mjs"), str(ws)], quiet=False) as theirs,
+    ):
+        servers = {
+            "echo": Server(echo, ours.pid, ("hub", "loop")),
+            "ws": Server(ws, theirs.pid, ("same" if one_owner else "own",)),
+        }
+        return uvloop.run(measure(servers, connections, rounds, one_owner=one_owner))
+
+
+def summary(results: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """Of the largest number of connections."""
+    own, same = results[-1], results[-2]
+    clients = f"{own['connections']} sockets"
+    echo, ws = own["echo hub"], own["ws own"]
+    return [
+        Row(
+            measure=f"WebSocket delivery, {clients}, an event each: CPU",
+            unit="us",
+            echo=echo["cpu_us_per_delivery"],
+            peers={"ws": ws["cpu_us_per_delivery"], "bare loop": own["echo loop"]["cpu_us_per_delivery"]},
+            limit=20,
+        ),
+        Row(
+            measure=f"WebSocket delivery, {clients}, one event for all: CPU",
+            unit="us",
+            echo=same["echo hub"]["cpu_us_per_delivery"],
+            peers={
+                "ws": same["ws same"]["cpu_us_per_delivery"],
+                "bare loop": same["echo loop"]["cpu_us_per_delivery"],
+            },
+            limit=20,
+        ),
+        Row(measure=f"WebSocket sweep of {clients}: p50", unit="ms", echo=echo["p50_ms"], peers={"ws": ws["p50_ms"]}),
+        Row(
+            measure=f"WebSocket sweep of {clients}: p99",
+            unit="ms",
+            echo=echo["p99_ms"],
+            peers={"ws": ws["p99_ms"]},
+            limit=100,
+        ),
+        Row(
+            measure="WebSocket connection: memory",
+            unit="KiB",
+            echo=echo["kib_per_connection"],
+            peers={"ws": ws["kib_per_connection"]},
+            limit=30,
+        ),
+    ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--connections", type=int, nargs="+", default=[1000, 2000])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--port", type=int, default=18970)
-    parser.add_argument("--out", type=Path, default=ROOT / "bench" / "results" / "websocket.json")
-    parser.add_argument("--serve", type=int)
+    parser.add_argument("--connections", type=int, nargs="+", default=[2000])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--quick", action="store_true", help="fewer rounds")
+    parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if arguments.serve:
         serve(arguments.serve)
         return
-    started = time.perf_counter()
-    ports = itertools.count(arguments.port)
+    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))  # see the module
+    rounds = 3 if arguments.quick else arguments.rounds
     results = [
-        run(connections, arguments.rounds, one_owner=one_owner, port=next(ports))
+        run(connections, rounds, one_owner=one_owner)
         for connections in arguments.connections
         for one_owner in (True, False)
     ]
-    print(
-        "| connections | owners | hub CPU µs/delivery | naive | ratio | hub p50 / p99 ms | naive p99 | KiB/connection |"
-    )
-    print("|---|---|---|---|---|---|---|---|")
-    for r in results:
-        hub, naive = r["hub"], r["naive"]
-        ratio = hub["cpu_us_per_delivery"] / naive["cpu_us_per_delivery"]
-        print(
-            f"| {r['connections']} | {r['owners']} | {hub['cpu_us_per_delivery']} | {naive['cpu_us_per_delivery']} "
-            f"| {ratio:.2f} | {hub['p50_ms']} / {hub['p99_ms']} | {naive['p99_ms']} | {r['kib_per_connection']} |"
-        )
-    report = {"python": platform.python_version(), "cpus": os.cpu_count(), "results": results}
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(report, indent=2) + "\n")
-    print(f"{time.perf_counter() - started:.0f} s")
+    write_result("websocket", summary(results), {"rounds": rounds, "runs": results})
 
 
 if __name__ == "__main__":
