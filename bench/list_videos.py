@@ -1,48 +1,49 @@
 """What a list of 50 videos costs the server, beside the same rows on FastAPI and on bare ASGI.
 
-    python bench/list_videos.py [--requests 1500] [--rounds 5] [--out bench/results/list_videos.json]
+    python bench/list_videos.py [--requests 1500] [--rounds 5] [--quick]
 
 Echo is the real API process (``echoctl up``): bearer token, row level security, request log, metrics and all. The peers
-serve the same columns of the same rows and nothing else: ``raw`` is a bare ASGI function over asyncpg and msgspec,
-``fastapi`` an ORM query and a response model, as its tutorial has it. One client sends over 8 connections; what
-counts is the processor time of the server process by request, in turns.
+serve most of the same columns of the same rows and nothing else: ``raw`` is a bare ASGI function over asyncpg and
+msgspec, ``fastapi`` an ORM query and a response model, as its tutorial has it. One client sends over 8 connections, and
+the processor time of the server process by request counts, in turns. Servers have one processor, PostgreSQL and the
+client the other.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import base64
-import json
-import os
 import statistics
-import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from datetime import datetime
-from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
-import httpx2
 import msgspec
 import psutil
 import uvicorn
+from harness import (
+    CLIENT_CPU,
+    SERVER_CPU,
+    Instance,
+    Row,
+    cpu_s,
+    free_port,
+    instance,
+    pin,
+    running,
+    wait_for,
+    write_result,
+)
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from echo_core.adapters.addresses import addresses  # noqa: E402
-from echo_core.adapters.postgres.engine import driver_url, open_engine  # noqa: E402
-from echo_core.adapters.postgres.units_of_work import PostgresWorkerUnitsOfWork  # noqa: E402
-from echo_core.adapters.secrets import load_instance_secret  # noqa: E402
-from echo_core.bootstrap import issue_token, load_settings  # noqa: E402
-from echo_core.domain.artefacts import POSTER_KIND, RENDITION_KIND, Artefact  # noqa: E402
-from echo_core.domain.ids import UserId, VideoId, new_artefact_id, new_video_id  # noqa: E402
-from echo_core.domain.videos import Video, VideoStatus  # noqa: E402
+from echo_core.adapters.postgres.engine import driver_url, open_engine
+from echo_core.adapters.postgres.units_of_work import PostgresWorkerUnitsOfWork
+from echo_core.domain.artefacts import POSTER_KIND, RENDITION_KIND, Artefact
+from echo_core.domain.ids import UserId, VideoId, new_artefact_id, new_video_id
+from echo_core.domain.videos import Video, VideoStatus
 
 VIDEOS = 60
 CONNECTIONS = 8
@@ -156,7 +157,7 @@ def serve(peer: str, port: int, url: str, owner: str) -> None:
 
 
 async def seed(worker_url: str, owner: UserId) -> None:
-    """Ready videos with their renditions and posters."""
+    """Ready videos with their jobs, renditions and posters."""
 
     async def nobody(*_: object) -> None:
         return
@@ -201,75 +202,52 @@ async def load(port: int, requests: int, token: str) -> None:
 
 
 async def cost_us(process: psutil.Process, port: int, requests: int, token: str) -> float:
-    before = process.cpu_times()
+    before = cpu_s(process)
     await load(port, requests, token)
-    after = process.cpu_times()
-    return (after.user + after.system - before.user - before.system) / requests * 1e6
+    return (cpu_s(process) - before) / requests * 1e6
 
 
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 120
-    while True:
-        try:
-            if httpx2.get(url).status_code == 200:
-                return
-        except httpx2.TransportError:
-            assert process.poll() is None, f"{url}: the server ended"
-        assert time.monotonic() < deadline, f"{url}: the server is not ready"
-        time.sleep(0.1)
+async def add_jobs(worker_url: str, owner: str) -> None:
+    """A finished job for every video: straight into the table, since no engine has run."""
+    connection = await asyncpg.connect(worker_url)
+    await connection.execute("set role service_role")
+    videos = await connection.fetch("select id from echo.videos")
+    columns = ("id", "video_id", "owner_id", "kind", "state")
+    rows = [(uuid4(), video["id"], UUID(owner), "process", "succeeded") for video in videos]
+    await connection.copy_records_to_table("jobs", schema_name="echo", columns=columns, records=rows)
+    await connection.close()
 
 
-def run(requests: int, rounds: int, peers: Sequence[str]) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory(prefix="echo-bench-") as folder:
-        port = _free_port()
-        os.environ |= {"ECHO_DATA_DIR": folder, "ECHO_HTTP__PORT": str(port), "XDG_STATE_HOME": f"{folder}/state"}
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        up = subprocess.Popen([sys.executable, "-m", "echo_core.entrypoints.cli", "up"], **quiet)  # type: ignore[call-overload]
-        started: list[subprocess.Popen[bytes]] = [up]
-        try:
-            _wait_for(f"http://127.0.0.1:{port}/readyz", up)
-            settings = load_settings()
-            token = asyncio.run(issue_token(settings, "bench@example.org", 3600))
-            payload = token.split(".")[1]
-            owner = str(json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["sub"])
-            where = addresses(settings, load_instance_secret(settings))
-            asyncio.run(seed(where.worker_url, UserId(UUID(owner))))
-            api = next(p for p in psutil.Process(up.pid).children(recursive=True) if "serve" in p.cmdline())
-            servers = {"echo": (api, port)}
-            for peer in peers:
-                peer_port = _free_port()
-                arguments = ["--serve", peer, str(peer_port), where.worker_url, owner]
-                process = subprocess.Popen([sys.executable, __file__, *arguments], **quiet)  # type: ignore[call-overload]
-                started.append(process)
-                servers[peer] = (psutil.Process(process.pid), peer_port)
-                _wait_for(f"http://127.0.0.1:{peer_port}/api/v1/videos", process)
-            costs: dict[str, list[float]] = {name: [] for name in servers}
-            for number in range(rounds + 1):
-                for name, (process, server_port) in servers.items():
-                    cost = asyncio.run(cost_us(process, server_port, requests, token))
-                    if number:  # the first round warms up
-                        costs[name].append(cost)
-            return {name: statistics.median(found) for name, found in costs.items()}
-        finally:
-            for one in reversed(started):
-                one.terminate()
-                one.wait(60)
+def run(requests: int, rounds: int, peers: Sequence[str]) -> dict[str, list[float]]:
+    with ExitStack() as stack:
+        echo: Instance = stack.enter_context(instance())
+        asyncio.run(seed(echo.worker_url, UserId(UUID(echo.owner))))
+        asyncio.run(add_jobs(echo.worker_url, echo.owner))
+        for process in (psutil.Process(), *echo.up.children(recursive=True)):
+            pin(process.pid, CLIENT_CPU)
+        servers = {"echo": (echo.api, echo.port)}
+        for peer in peers:
+            port = free_port()
+            arguments = ["--serve", peer, str(port), echo.worker_url, echo.owner]
+            process = stack.enter_context(running([sys.executable, __file__, *arguments]))
+            servers[peer] = (psutil.Process(process.pid), port)
+            wait_for(f"http://127.0.0.1:{port}/api/v1/videos", process)
+        for process, _ in servers.values():
+            pin(process.pid, SERVER_CPU)
+        costs: dict[str, list[float]] = {name: [] for name in servers}
+        for number in range(rounds + 1):
+            for name, (process, port) in servers.items():
+                cost = asyncio.run(cost_us(process, port, requests, echo.token))
+                if number:  # the first round warms up
+                    costs[name].append(cost)
+        return costs
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requests", type=int, default=1500)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=ROOT / "bench/results/list_videos.json")
+    parser.add_argument("--requests", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--quick", action="store_true", help="fewer requests and rounds")
     parser.add_argument("--peers", nargs="*", default=list(PEERS))
     parser.add_argument("--serve", nargs=4, metavar=("PEER", "PORT", "URL", "OWNER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -277,12 +255,17 @@ def main() -> None:
         peer, port, url, owner = options.serve
         serve(peer, int(port), url, owner)
         return
-    costs = run(options.requests, options.rounds, options.peers)
-    print(f"{'server':<10}{'CPU us/request':>16}{'x raw':>8}")
-    for name, cost in costs.items():
-        print(f"{name:<10}{cost:>16.0f}{cost / costs.get('raw', cost):>8.2f}")
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps({"requests": options.requests, "cpu_us_per_request": costs}, indent=1))
+    requests, rounds = (500, 3) if options.quick else (options.requests, options.rounds)
+    costs = run(requests, rounds, options.peers)
+    middle = {name: statistics.median(found) for name, found in costs.items()}
+    row = Row(
+        measure="List of 50 videos: server CPU per request",
+        unit="us",
+        echo=middle.pop("echo"),
+        peers={"raw ASGI + asyncpg": middle["raw"], "FastAPI + ORM": middle["fastapi"]} if len(middle) > 1 else {},
+        limit=600,
+    )
+    write_result("list_videos", [row], {"requests": requests, "cpu_us_per_request": costs})
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
-"""Uploads to and reads from storage_local over loopback HTTP: MB/s, and CPU seconds of the server per GiB.
+"""Uploads to and reads from storage_local over loopback HTTP, beside nginx and a plain tus server.
 
-    python bench/storage_local.py [--size-mib 256] [--rounds 3]
+    python bench/storage_local.py [--size-mib 256] [--rounds 5] [--quick]
 
-The yardstick of reads is Starlette's FileResponse as it comes, in the same server and the same run; that of uploads is
-the same server throwing the bytes away, and ``cp`` with fsync. Prints a table; writes bench/results/storage_local.json.
+Uploads: nginx's WebDAV PUT, @tus/server's PATCH, ``cp``, and Echo's server throwing the bytes away. Reads: nginx, and
+Starlette's FileResponse as it comes. Once in memory (tmpfs), where processors decide, and once on the disk. Only Echo
+(and ``cp`` here) syncs what it has taken to the disk before it says so, and only Echo computes a checksum. Servers have
+one processor, the client the other.
 """
 
 from __future__ import annotations
@@ -11,25 +13,57 @@ from __future__ import annotations
 import argparse
 import asyncio
 import hashlib
-import json
 import os
 import shutil
 import socket
-import statistics
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import psutil
+from harness import (
+    CLIENT_CPU,
+    GIB,
+    MIB,
+    SERVER_CPU,
+    Row,
+    cpu_s,
+    free_port,
+    medians,
+    node_peer,
+    pin,
+    running,
+    scratch_folder,
+    write_result,
+)
 
-MIB = 1 << 20
-RESULTS = Path(__file__).parent / "results" / "storage_local.json"
+NGINX = """
+worker_processes 1;
+pid {folder}/nginx.pid;
+error_log {folder}/error.log;
+{user}
+events {{ worker_connections 64; }}
+http {{
+    access_log off;
+    sendfile on;
+    client_max_body_size 0;
+    client_body_buffer_size 1m;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    server {{
+        listen 127.0.0.1:{port};
+        root {folder}/files;
+        location / {{ dav_methods PUT; create_full_put_path on; }}
+    }}
+}}
+"""
 
 
 class SystemClock:
@@ -37,10 +71,9 @@ class SystemClock:
         return datetime.now(UTC)
 
 
-def serve(data_dir: Path, port: int, high_water_bytes: int) -> None:
+def serve(data_dir: Path, port: int) -> None:
     """The server process: the plugin's routes, the yardsticks, and two ways to ask for URLs."""
     import uvicorn
-    import uvicorn.protocols.http.httptools_impl as httptools_impl
     from echo_storage_local.backend import open_local_storage
     from echo_storage_local.config import LocalStorageConfig
     from echo_storage_local.routes import make_routes
@@ -50,7 +83,6 @@ def serve(data_dir: Path, port: int, high_water_bytes: int) -> None:
 
     from echo_core.plugin_api import BeginUpload, PluginContext, ReadUrl
 
-    httptools_impl.HIGH_WATER_LIMIT = high_water_bytes
     context = PluginContext(
         plugin="storage_local",
         config=LocalStorageConfig(),
@@ -99,19 +131,30 @@ class Client:
     def __init__(self, port: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port))
         self._buffer = bytearray(4 * MIB)
+        self.head = b""
 
     def get(self, target: str, start: int | None = None, end: int | None = None) -> int:
-        wanted = "" if start is None else f"Range: bytes={start}-{end}\r\n"
-        self._socket.sendall(f"GET {target} HTTP/1.1\r\nHost: bench\r\n{wanted}\r\n".encode())
-        return self._answer()
+        return self.ask("GET", target, {} if start is None else {"Range": f"bytes={start}-{end}"})
 
     def put(self, target: str, source: Path, start: int, count: int, total: int) -> int:
-        head = f"PUT {target} HTTP/1.1\r\nHost: bench\r\nContent-Length: {count}\r\n"
-        head += f"Content-Range: bytes {start}-{start + count - 1}/{total}\r\n\r\n"
-        self._socket.sendall(head.encode())
+        content_range = {"Content-Range": f"bytes {start}-{start + count - 1}/{total}"}
+        return self.send("PUT", target, source, start, count, content_range)
+
+    def send(
+        self, method: str, target: str, source: Path, start: int, count: int, headers: Mapping[str, str] | None = None
+    ) -> int:
+        self._say(method, target, {"Content-Length": str(count), **(headers or {})})
         with source.open("rb") as file:
             self._socket.sendfile(file, start, count)
         return self._answer()
+
+    def ask(self, method: str, target: str, headers: Mapping[str, str]) -> int:
+        self._say(method, target, headers)
+        return self._answer()
+
+    def _say(self, method: str, target: str, headers: Mapping[str, str]) -> None:
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        self._socket.sendall(f"{method} {target} HTTP/1.1\r\nHost: bench\r\n{lines}\r\n".encode())
 
     def text(self, target: str) -> str:
         self.get(target)
@@ -120,33 +163,46 @@ class Client:
     def _answer(self) -> int:
         head = b""
         while b"\r\n\r\n" not in head:
-            head += self._socket.recv(64 * 1024)
-        head, _, self._body = head.partition(b"\r\n\r\n")
+            head += self._received()
+        self.head, _, self._body = head.partition(b"\r\n\r\n")
+        head = self.head
         lines = head.lower().split(b"\r\n")
         length = next((int(line[15:]) for line in lines if line.startswith(b"content-length:")), 0)
         if b"transfer-encoding: chunked" in lines:
             while not (self._body.endswith(b"0\r\n\r\n")):
-                self._body += self._socket.recv(64 * 1024)
+                self._body += self._received()
         left = length - len(self._body)
         if 0 < left <= 64 * 1024:
             self._body += self._socket.recv(left, socket.MSG_WAITALL)
             left = 0
         while left > 0:
-            left -= self._socket.recv_into(self._buffer, min(left, len(self._buffer)))
+            count = self._socket.recv_into(self._buffer, min(left, len(self._buffer)))
+            if not count:
+                raise ConnectionError("the server has closed the connection")
+            left -= count
         return int(head.split(b" ", 2)[1])
+
+    def _received(self) -> bytes:
+        piece = self._socket.recv(64 * 1024)
+        if not piece:
+            raise ConnectionError("the server has closed the connection")
+        return piece
+
+    def close(self) -> None:
+        self._socket.close()
 
 
 class Server:
-    def __init__(self, data_dir: Path, high_water_bytes: int) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
-        command = [sys.executable, __file__, "--serve", str(data_dir), str(self.port), str(high_water_bytes)]
-        self._process = subprocess.Popen(command)
-        self._facts = psutil.Process(self._process.pid)
-        deadline = time.monotonic() + 15
+    """A server process that listens, and one connection to it."""
+
+    def __init__(self, process: psutil.Process, port: int) -> None:
+        self.process = process
+        self.port = port
+        pin(process.pid, SERVER_CPU)
+        deadline = time.monotonic() + 30
         while True:
             try:
-                self.client = Client(self.port)
+                self.client = Client(port)
                 return
             except ConnectionRefusedError:
                 if time.monotonic() > deadline:
@@ -154,27 +210,90 @@ class Server:
                 time.sleep(0.05)
 
     def measure(self, work: Callable[[], int]) -> dict[str, float]:
-        """Run ``work``, which returns the bytes it moved."""
-        before, began = self._facts.cpu_times(), time.perf_counter()
+        """Run ``work``, which returns the bytes it moved, on a connection of its own: idle ones are closed."""
+        self.client.close()
+        self.client = Client(self.port)
+        before, began = cpu_s(self.process), time.perf_counter()
         moved = work()
-        took, after = time.perf_counter() - began, self._facts.cpu_times()
-        cpu_s = after.user + after.system - before.user - before.system
+        took, after = time.perf_counter() - began, cpu_s(self.process)
         return {
             "mb_per_s": moved / took / 1e6,
-            "cpu_s_per_gib": cpu_s / (moved / 2**30),
-            "rss_mib": self._facts.memory_info().rss / MIB,
+            "cpu_s_per_gib": (after - before) / (moved / GIB),
+            "rss_mib": self.process.memory_info().rss / MIB,
         }
 
-    def stop(self) -> None:
-        self._process.terminate()
-        self._process.wait(15)
+
+@contextmanager
+def echo_server(data_dir: Path) -> Iterator[Server]:
+    port = free_port()
+    with running([sys.executable, __file__, "--serve", str(data_dir), str(port)], quiet=False) as process:
+        yield Server(psutil.Process(process.pid), port)
 
 
-def uploads(server: Server, source: Path, size: int, tag: str) -> dict[str, Callable[[], int]]:
+@contextmanager
+def tus_server(folder: Path) -> Iterator[Server]:
+    port = free_port()
+    folder.mkdir()
+    with running([*node_peer("tus.mjs"), str(port), str(folder)], quiet=False) as process:
+        yield Server(psutil.Process(process.pid), port)
+
+
+@contextmanager
+def nginx_server(folder: Path) -> Iterator[Server]:
+    nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+    if nginx is None:
+        raise SystemExit("nginx is not installed: run 'make bench'.")
+    port = free_port()
+    (folder / "files").mkdir(parents=True)
+    configuration = folder / "nginx.conf"
+    user = "user root;" if os.geteuid() == 0 else ""  # its worker would otherwise be nobody, who may not write here
+    configuration.write_text(NGINX.format(folder=folder, port=port, user=user))
+    command = [nginx, "-p", str(folder), "-c", str(configuration), "-e", str(folder / "error.log"), "-g", "daemon off;"]
+    with running(command, quiet=False) as process:
+        master = psutil.Process(process.pid)
+        deadline = time.monotonic() + 15
+        while not (workers := master.children()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        yield Server(workers[0], port)
+
+
+def tus_uploads(server: Server, source: Path, size: int) -> dict[str, Callable[[], int]]:
+    def patch() -> int:
+        version = {"Tus-Resumable": "1.0.0"}
+        server.client.ask("POST", "/files", {**version, "Upload-Length": str(size), "Content-Length": "0"})
+        location = next(line for line in server.client.head.split(b"\r\n") if line.lower().startswith(b"location:"))
+        target = urlsplit(location.partition(b":")[2].strip().decode()).path
+        headers = {**version, "Upload-Offset": "0", "Content-Type": "application/offset+octet-stream"}
+        if server.client.send("PATCH", target, source, 0, size, headers) != 204:
+            raise RuntimeError("tus did not take the bytes")
+        return size
+
+    return {"tus PATCH": patch}
+
+
+def nginx_work(server: Server, folder: Path, source: Path, size: int) -> dict[str, Callable[[], int]]:
+    (folder / "files" / "plain.bin").hardlink_to(source)
+    counter = iter(range(1000))
+
+    def put() -> int:
+        if server.client.send("PUT", f"/up/{next(counter)}", source, 0, size) not in (201, 204):
+            raise RuntimeError("nginx did not take the bytes")
+        return size
+
+    def ranges() -> int:
+        for start in range(0, size, MIB):
+            if server.client.get("/plain.bin", start, start + MIB - 1) != 206:
+                raise RuntimeError("range read failed")
+        return size
+
+    return {"nginx PUT": put, "nginx, 1 MiB ranges": ranges}
+
+
+def uploads(server: Server, source: Path, size: int) -> dict[str, Callable[[], int]]:
     counter = iter(range(1000))
 
     def put(chunk: int) -> int:
-        url = urlsplit(server.client.text(f"/begin?key=up/{tag}/{next(counter)}&size={size}"))
+        url = urlsplit(server.client.text(f"/begin?key=up/{next(counter)}&size={size}"))
         target = f"{url.path}?{url.query}"
         for start in range(0, size, chunk):
             status = server.client.put(target, source, start, min(chunk, size - start), size)
@@ -221,7 +340,9 @@ def copy_with_fsync(source: Path, target: Path) -> float:
     shutil.copyfile(source, target)
     with target.open("rb") as file:
         os.fsync(file.fileno())
-    return source.stat().st_size / (time.perf_counter() - began) / 1e6
+    speed = source.stat().st_size / (time.perf_counter() - began) / 1e6
+    target.unlink()
+    return speed
 
 
 def store_plain(data_dir: Path, source: Path) -> None:
@@ -240,64 +361,116 @@ def store_plain(data_dir: Path, source: Path) -> None:
             derive_key=lambda label: b"",
         )
         linked = data_dir / "to-put.bin"
-        linked.hardlink_to(source)
+        shutil.copyfile(source, linked)
         async with open_local_storage(context) as storage:
             await storage.put_file(PutFile(key="bench/plain", path=linked, content_type="video/mp4"))
 
     asyncio.run(put())
 
 
-def run(size_mib: int, rounds: int) -> dict[str, dict[str, float]]:
+def run(size_mib: int, rounds: int, *, in_memory: bool) -> dict[str, dict[str, float]]:
     size = size_mib * MIB
-    results: dict[str, dict[str, float]] = {}
-    with tempfile.TemporaryDirectory(prefix="echo-bench-") as folder:
-        data_dir = Path(folder)
-        source = data_dir / "plain.bin"
+    with scratch_folder(in_memory=in_memory) as folder, ExitStack() as stack:
+        source = folder / "plain.bin"
         with source.open("wb") as file:
             for _ in range(size_mib):
                 file.write(os.urandom(MIB))
+        data_dir = folder / "echo"
+        data_dir.mkdir()
+        (data_dir / "plain.bin").hardlink_to(source)
         store_plain(data_dir, source)
-        copies = []
-        for _ in range(rounds):
-            copies.append(copy_with_fsync(source, data_dir / "copy.bin"))
-            (data_dir / "copy.bin").unlink()
-        results["cp and fsync"] = {"mb_per_s": statistics.median(copies)}
-        for name, high_water in (("", 65536), (" (body high-water 1 MiB)", MIB)):
-            server = Server(data_dir, high_water)
-            try:
-                work = uploads(server, source, size, str(high_water))
-                if not name:
-                    work |= reads(server, size)
-                for title, task in work.items():
-                    found = [server.measure(task) for _ in range(rounds)]
-                    shutil.rmtree(data_dir / "objects" / "objects" / "up", ignore_errors=True)
-                    results[title + name] = {key: statistics.median(one[key] for one in found) for key in found[0]}
-            finally:
-                server.stop()
-    return results
+        echo = stack.enter_context(echo_server(data_dir))
+        nginx = stack.enter_context(nginx_server(folder / "nginx"))
+        tus = stack.enter_context(tus_server(folder / "tus"))
+        work = [(echo, uploads(echo, source, size) | reads(echo, size))]
+        work.append((nginx, nginx_work(nginx, folder / "nginx", source, size)))
+        work.append((tus, tus_uploads(tus, source, size)))
+        found: dict[str, list[dict[str, float]]] = {}
+        for number in range(rounds + 1):
+            taken = {"cp and fsync": {"mb_per_s": copy_with_fsync(source, folder / "copy.bin")}}
+            for server, tasks in work:
+                taken |= {name: server.measure(task) for name, task in tasks.items()}
+                for received in (data_dir / "objects/objects/up", folder / "nginx/files/up", folder / "tus"):
+                    _empty(received)
+            if number:  # the first round warms up
+                for name, figures in taken.items():
+                    found.setdefault(name, []).append(figures)
+        return {name: medians(figures) for name, figures in found.items()}
+
+
+def _empty(folder: Path) -> None:
+    with suppress(FileNotFoundError):
+        for entry in folder.iterdir():
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+
+def summary(memory: Mapping[str, Mapping[str, float]], disk: Mapping[str, Mapping[str, float]]) -> list[Row]:
+    ours, nginx, tus, copy = "storage_local, one PUT", "nginx PUT", "tus PATCH", "cp and fsync"
+
+    def peers(of: Mapping[str, Mapping[str, float]], figure: str, *names: str) -> dict[str, float]:
+        return {name: of[name][figure] for name in names}
+
+    ranges = "storage_local, 1 MiB ranges"
+    return [
+        Row(
+            measure="Upload, in memory: speed",
+            unit="MB/s",
+            echo=memory[ours]["mb_per_s"],
+            peers=peers(memory, "mb_per_s", nginx, tus, copy),
+            limit=round(500 / 938, 2),  # where nginx made 938, 500 were asked for
+            of=nginx,
+            at_least=True,
+        ),
+        Row(
+            measure="Upload, in memory: server CPU",
+            unit="s/GiB",
+            echo=memory[ours]["cpu_s_per_gib"],
+            peers=peers(memory, "cpu_s_per_gib", nginx, tus),
+        ),
+        Row(
+            measure="Upload, on disk and synced: speed",
+            unit="MB/s",
+            echo=disk[ours]["mb_per_s"],
+            peers=peers(disk, "mb_per_s", nginx, tus, copy),
+        ),
+        Row(
+            measure="Upload: resident memory of the server",
+            unit="MiB",
+            echo=memory[ours]["rss_mib"],
+            peers=peers(memory, "rss_mib", nginx, tus),
+        ),
+        Row(
+            measure="Range reads of 1 MiB: server CPU",
+            unit="s/GiB",
+            echo=memory[ranges]["cpu_s_per_gib"],
+            peers={
+                "nginx": memory["nginx, 1 MiB ranges"]["cpu_s_per_gib"],
+                "FileResponse": memory["FileResponse, 1 MiB ranges"]["cpu_s_per_gib"],
+            },
+            limit=0.6,
+        ),
+    ]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size-mib", type=int, default=256)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="smaller files, fewer rounds")
     options = parser.parse_args()
-    results = run(options.size_mib, options.rounds)
-    print(f"{'':48} {'MB/s':>7} {'CPU s/GiB':>10} {'RSS MiB':>8} {'CPU, of FileResponse':>21}")
-    for name, facts in results.items():
-        kind = name.partition(", ")[2]
-        peer = results.get(f"FileResponse, {kind}", {}).get("cpu_s_per_gib")
-        if peer:
-            facts["cpu_ratio_to_file_response"] = facts["cpu_s_per_gib"] / peer
-        cells = [facts.get(key) for key in ("cpu_s_per_gib", "rss_mib", "cpu_ratio_to_file_response")]
-        shown = ["" if cell is None else f"{cell:.2f}" for cell in cells]
-        print(f"{name:48} {facts['mb_per_s']:7.0f} {shown[0]:>10} {shown[1]:>8} {shown[2]:>21}")
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps({"size_mib": options.size_mib, "results": results}, indent=1) + "\n")
+    size_mib, rounds = (64, 2) if options.quick else (options.size_mib, options.rounds)
+    pin(os.getpid(), CLIENT_CPU)
+    memory, disk = (run(size_mib, rounds, in_memory=in_memory) for in_memory in (True, False))
+    for place, results in (("in memory", memory), ("on disk", disk)):
+        print(f"  {place:40} {'MB/s':>7} {'CPU s/GiB':>10} {'RSS MiB':>8}")
+        for name, facts in results.items():
+            shown = [f"{facts[key]:.2f}" if key in facts else "" for key in ("cpu_s_per_gib", "rss_mib")]
+            print(f"  {name:40} {facts['mb_per_s']:7.0f} {shown[0]:>10} {shown[1]:>8}")
+    write_result("storage_local", summary(memory, disk), {"size_mib": size_mib, "memory": memory, "disk": disk})
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--serve"]:
-        serve(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
+        serve(Path(sys.argv[2]), int(sys.argv[3]))
     else:
         main()
