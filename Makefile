@@ -55,10 +55,16 @@ tests/e2e/node_modules: tests/e2e/package-lock.json
 	cd tests/e2e && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
-bench: dev ## measure; tables on the terminal, JSON in bench/results/
+bench: dev bench/peers/node_modules ## measure beside peers; BENCH=--quick is coarser; one table, JSON in bench/results/
+	@scripts/system-packages bench
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --group bench
-	@mkdir -p bench/results
-	@for script in bench/*.py; do echo "==> $$script"; $(BIN)/python $$script; done
+	@$(BIN)/python bench/run.py $(BENCH)
+
+bench/peers/node_modules: bench/peers/package-lock.json
+	@scripts/system-packages bench
+	@echo "==> installing @tus/server and ws, the peers of the benchmarks"
+	cd bench/peers && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
 
 format: dev ## format and mend what can be mended
 	$(BIN)/ruff format .
@@ -74,4 +80,4 @@ constraints: dev ## pin all dependencies anew, at their current versions
 		--group dev --group bench --output-file constraints.txt pyproject.toml $(addsuffix /pyproject.toml,$(PLUGINS))
 
 clean: ## remove .venv and everything generated; data/ stays
-	rm -rf $(VENV) tests/e2e/node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) tests/e2e/node_modules bench/peers/node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -8,9 +8,6 @@ interleaved and medians shown. The clip is generated: a moving test card with no
 
 import argparse
 import asyncio
-import json
-import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -19,15 +16,15 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from echo_transcode_ffmpeg.binaries import Tools, find_tools
 from echo_transcode_ffmpeg.config import FfmpegConfig
 from echo_transcode_ffmpeg.encode import ladder_argv
 from echo_transcode_ffmpeg.transcoder import FfmpegTranscoder
+from harness import Row, write_result
 
 from echo_core.plugin_api import InspectRequest, LadderRequest, PackageRequest, PlanLadder
-
-RESULTS = Path(__file__).parent / "results"
 
 
 @dataclass(frozen=True)
@@ -100,7 +97,10 @@ async def main() -> None:
     parser.add_argument("--seconds", type=int, default=8)
     parser.add_argument("--height", type=int, default=720)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="a shorter clip, fewer rounds")
     options = parser.parse_args()
+    if options.quick:
+        options.seconds, options.rounds = 4, 2
     config = FfmpegConfig(package_max_bitrate_bps=1_000_000_000)
     tools, transcoder = await find_tools(config), FfmpegTranscoder(config)
     with tempfile.TemporaryDirectory() as scratch:
@@ -121,7 +121,7 @@ async def main() -> None:
 
 def report(options: argparse.Namespace, tools: Tools, rungs: list[str], costs: dict[str, list[Cost]]) -> None:
     base = next(iter(costs.values()))
-    rows = {}
+    rows: dict[str, dict[str, Any]] = {}
     print(
         f"{options.seconds} s at {options.height}p, rungs {' '.join(rungs)}, ffmpeg {tools.ffmpeg_version}, "
         f"median of {options.rounds}"
@@ -143,17 +143,23 @@ def report(options: argparse.Namespace, tools: Tools, rungs: list[str], costs: d
             "bytes_written": size,
             "rounds": [asdict(cost) for cost in measurements],
         }
-    RESULTS.mkdir(exist_ok=True)
-    result = {
-        "benchmark": "ladder",
-        "machine": {"system": platform.platform(), "cpus": os.cpu_count()},
-        "ffmpeg": tools.ffmpeg_version,
-        "seconds": options.seconds,
-        "height": options.height,
-        "rungs": rungs,
-        "variants": rows,
-    }
-    (RESULTS / "ladder.json").write_text(json.dumps(result, indent=2) + "\n")
+    details = {"ffmpeg": tools.ffmpeg_version, "seconds": options.seconds, "height": options.height, "rungs": rungs}
+    write_result("ladder", summary(rows, f"{options.seconds} s of {options.height}p"), {**details, "variants": rows})
+
+
+def summary(rows: dict[str, dict[str, Any]], clip: str) -> list[Row]:
+    peers = ("one ffmpeg, bare", "one ffmpeg per rung")
+    return [
+        Row(
+            measure=f"Ladder of {clip}: {name}",
+            unit="s",
+            echo=rows["plugin"][figure],
+            peers={peer: rows[peer][figure] for peer in peers},
+            limit=1.1,
+            of=peers[0],
+        )
+        for name, figure in (("wall time", "wall_s"), ("CPU", "cpu_s"))
+    ]
 
 
 if __name__ == "__main__":
