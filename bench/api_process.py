@@ -35,8 +35,10 @@ uvicorn.run(Starlette(routes=[Route("/healthz", healthz)]), port=int(sys.argv[1]
 """
 
 
-def started(argv: Sequence[str], port: int, requests: Sequence[tuple[str, Mapping[str, str]]]) -> dict[str, float]:
-    environment = {**os.environ, "ECHO_HTTP__PORT": str(port)}
+def started(
+    argv: Sequence[str], port: int, issuer: str, requests: Sequence[tuple[str, Mapping[str, str]]]
+) -> dict[str, float]:
+    environment = {**os.environ, "ECHO_HTTP__PORT": str(port), "ECHO_HTTP__PUBLIC_URL": issuer}
     began = time.perf_counter()
     with running(argv, env=environment) as popen:
         process = psutil.Process(popen.pid)
@@ -69,7 +71,8 @@ def run(rounds: int) -> dict[str, list[dict[str, float]]]:
         for number in range(rounds + 1):
             for name, argv, then in (("echo", serve, requests), ("bare", [sys.executable, "-c", BARE], [])):
                 port = free_port()
-                figures = started([*argv, str(port)] if name == "bare" else argv, port, then)
+                issuer = f"http://127.0.0.1:{echo.port}"
+                figures = started([*argv, str(port)] if name == "bare" else argv, port, issuer, then)
                 if number:
                     found[name].append(figures)
     return found

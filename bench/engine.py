@@ -238,9 +238,9 @@ async def submit(parts: Wiring, step: str) -> float:
         )  # fmt: skip
         await uow.videos.add(video)
         upload = Upload(
-            video_id=video_id, owner_id=owner, state=UploadState.COMPLETED, filename="clip.mp4", content_type="video/mp4",
-            storage_key=source_key(video_id, "clip.mp4"), size_bytes=1, backend="fake", backend_state="",
-            expires_at=now + timedelta(days=1), created_at=now, completed_at=now,
+            video_id=video_id, owner_id=owner, state=UploadState.COMPLETED, filename="clip.mp4",
+            content_type="video/mp4", storage_key=source_key(video_id, "clip.mp4"), size_bytes=1, backend="fake",
+            backend_state="", expires_at=now + timedelta(days=1), created_at=now, completed_at=now,
         )  # fmt: skip
         await uow.uploads.add(upload)
         job = pipeline.new_job(JobKind.PROCESS, video_id=video_id, owner_id=owner, now=now)
