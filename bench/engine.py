@@ -34,10 +34,12 @@ from arq.worker import func
 from harness import CLIENT_CPU, SERVER_CPU, Instance, Row, cpu_s, instance, percentile, pin, write_result
 
 from echo_core.adapters.arq_queue import ArqDoorbell, ArqListener, open_arq
+from echo_core.adapters.logs import configure_logging
 from echo_core.adapters.postgres.engine import open_engine
 from echo_core.adapters.postgres.units_of_work import PostgresWorkerUnitsOfWork
 from echo_core.adapters.redis_events import RedisEventBus
 from echo_core.adapters.redis_metrics import RedisStepMetrics
+from echo_core.adapters.settings import LogSettings
 from echo_core.application.commit_relay import CommitRelay
 from echo_core.application.engine import Engine
 from echo_core.application.job_changes import store_change
@@ -125,6 +127,7 @@ async def wired(database_url: str, redis_url: str) -> AsyncIterator[Wiring]:
 
 
 async def echo_worker(database_url: str, redis_url: str) -> None:
+    configure_logging(LogSettings(level="error", format="json"), process="bench")
     with tempfile.TemporaryDirectory() as scratch:
         async with wired(database_url, redis_url) as parts:
             engine = Engine(

@@ -101,7 +101,10 @@ async def main() -> None:
     options = parser.parse_args()
     if options.quick:
         options.seconds, options.rounds = 4, 2
-    config = FfmpegConfig(package_max_bitrate_bps=1_000_000_000)
+    # As nice as the bare command, and as patient: neighbours shall slow both alike, and end neither.
+    config = FfmpegConfig(
+        package_max_bitrate_bps=1_000_000_000, nice=0, encode_timeout_factor=1000.0, stall_timeout_s=600.0
+    )
     tools, transcoder = await find_tools(config), FfmpegTranscoder(config)
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch)
