@@ -90,10 +90,16 @@ class CommitRelay:
                 if events:
                     await self._tell(self._bus.publish_events(events))
             finally:
-                for event in events if self._handlers else ():
-                    if not self._handled.full():
-                        self._handled.put_nowait(event)
+                if self._handlers:
+                    self._queue_for_handlers(events)
                 self._told.task_done()
+
+    def _queue_for_handlers(self, events: Sequence[Event]) -> None:
+        room = max(0, MAX_PENDING - self._handled.qsize())
+        for event in events[:room]:
+            self._handled.put_nowait(event)
+        if len(events) > room:
+            log.warning("event_handlers.overflow", dropped=len(events) - room)
 
     async def _tell(self, telling: Awaitable[None]) -> None:
         try:

@@ -47,11 +47,12 @@ def p99(sorted_s: list[float]) -> float:
 
 
 def encoders(instance: Instance) -> list[psutil.Process]:
-    """The running encodes: every ffmpeg that was given x264 as its encoder."""
+    """The running encodes: every ffmpeg that was given x264 as its encoder, and has become ffmpeg already."""
     found = []
     for process in instance.family():
         with contextlib.suppress(psutil.Error):
-            if "libx264" in process.cmdline():
+            line = process.cmdline()
+            if "libx264" in line and Path(line[0]).name.startswith("ffmpeg"):
                 found.append(process)
     return found
 

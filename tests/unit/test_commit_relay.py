@@ -129,3 +129,17 @@ async def test_commits_beyond_what_can_wait_are_dropped_and_delay_nobody(monkeyp
     async with relay.running():
         pass
     assert told.told == ["job.queued"]
+
+
+async def test_events_beyond_what_handlers_can_keep_up_with_are_dropped_and_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(commit_relay, "DRAIN_TIMEOUT_S", 0.05)
+    told, hangs = Told(), Handler(hangs=True)
+    relay = CommitRelay(bus=told, doorbell=told, handlers=[opened(hangs, timeout_s=3600)])
+    monkeypatch.setattr(commit_relay, "MAX_PENDING", 3)
+    with capture_logs() as logs:
+        async with asyncio.timeout(20), relay.running():
+            await relay([event(f"job.{number}") for number in range(5)], [])
+    assert [line["dropped"] for line in logs if line["event"] == "event_handlers.overflow"] == [2]
+    assert told.told == [f"job.{number}" for number in range(5)]
