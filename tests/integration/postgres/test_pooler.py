@@ -129,9 +129,9 @@ async def test_api_and_worker_live_behind_a_pooler_in_transaction_mode(pooler, n
                 await uow.jobs.add(job)
                 await uow.events.add([NewEvent(type="video.created", owner_id=user.id, video_id=video.id)])
             for _ in range(3):
+                page = await api.list_videos(user, VideoQuery(limit=5))
+                assert [v.id for v in page.videos] == [video.id]
                 async with api.for_user(user) as uow:
-                    page = await uow.videos.list_page(VideoQuery(limit=5))
-                    assert [v.id for v in page.videos] == [video.id]
                     assert await uow.jobs.get(job.id) == job
                 with pytest.raises(UnknownEntityError):
                     async with api.for_user(User(id=UserId(uuid4()))) as uow:
