@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 
 import httpx2
 import psutil
-from harness import CLIENT_CPU, MIB, SERVER_CPU, Row, cpu_s, free_port, instance, pin, running, write_result
+from harness import CLIENT_CPU, SERVER_CPU, Row, cpu_s, free_port, instance, pin, running, write_result
 
 BARE = """
 import sys
@@ -54,7 +54,7 @@ def started(
             took, spent = time.perf_counter() - began, cpu_s(process)
             for path, headers in requests:
                 http.get(path, headers=headers).raise_for_status()
-        return {"start_s": took, "start_cpu_s": spent, "rss_mib": process.memory_info().rss / MIB}
+        return {"start_s": took, "start_cpu_s": spent, "rss_mb": process.memory_info().rss / 1e6}
 
 
 def run(rounds: int) -> dict[str, list[dict[str, float]]]:
@@ -92,7 +92,7 @@ def main() -> None:
     rows = [
         row("API process: start to first answer", "s", "start_s", 2.0),
         row("API process: CPU of the start", "s", "start_cpu_s", None),
-        row("API process at rest: resident memory", "MiB", "rss_mib", 120),
+        row("API process at rest: resident memory", "MB", "rss_mb", 120),
     ]
     write_result("api_process", rows, {"rounds": found})
 
