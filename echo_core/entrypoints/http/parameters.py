@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 from uuid import UUID
 
@@ -19,7 +19,8 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 
 MAX_ERRORS = 50
 """More tell nobody anything, and each costs bytes of an answer."""
-_ENTITY_TAG = re.compile(r'\s*(?P<weak>W/)?"(?P<tag>[^"]*)"\s*')
+_VERSION = re.compile(r"[0-9]{1,18}")
+_ENTITY_TAG = re.compile(r'\s*(?P<weak>W/)?"(?P<tag>[!#-~\x80-\xff]*)"\s*')
 
 
 def path_uuid(connection: HTTPConnection, name: str) -> UUID:
@@ -129,9 +130,22 @@ def entity_tag(version: int) -> str:
     return f'"{version}"'
 
 
-def expected_versions(if_match: str | None) -> frozenset[int] | None:
-    """The versions that If-Match allows (RFC 9110, section 13.1.1); None: any. Weak tags never match."""
-    if if_match is None or if_match.strip() == "*":
+def expected_versions(if_match: Sequence[str]) -> frozenset[int] | None:
+    """The versions that the If-Match fields of a request allow (RFC 9110, section 13.1.1); None: any.
+
+    Weak tags, and those that are none of ours, match nothing. Raises ``RequestError`` 400 (``invalid_if_match``) for
+    what is no list of entity tags: taking it for a tag that does not match would send its caller round in circles.
+    """
+    field = ",".join(if_match).strip()
+    if not if_match or field == "*":
         return None
-    tags = [_ENTITY_TAG.fullmatch(part) for part in if_match.split(",")]
-    return frozenset(int(m["tag"]) for m in tags if m is not None and not m["weak"] and m["tag"].isdecimal())
+    tags = list(_ENTITY_TAG.finditer(field))
+    # Empty elements of a list are nothing (RFC 9110, 5.6.1); a tag may hold a comma.
+    if not tags or _ENTITY_TAG.sub("", field).strip(", \t"):
+        raise RequestError(
+            400,
+            "invalid_if_match",
+            "If-Match is neither * nor a list of entity tags.",
+            'Send the ETag that came with the video as it is, quotes included, such as "3".',
+        )
+    return frozenset(int(tag["tag"]) for tag in tags if not tag["weak"] and _VERSION.fullmatch(tag["tag"]) is not None)

@@ -76,7 +76,7 @@ async def _update(request: Request) -> Response:
             chapters=tuple(Chapter(start_s=c.start_seconds, title=c.title) for c in chapters)
             if chapters is not None
             else None,
-            expected_versions=expected_versions(request.headers.get("if-match")),
+            expected_versions=expected_versions(request.headers.getlist("if-match")),
         ),
     )
     return responses.json_response(views.video(video), headers={"ETag": entity_tag(video.version)})
@@ -154,7 +154,12 @@ OPERATIONS = (
                 headers={"ETag": "The new version."},
             )
         },
-        problems={404: ("not_found",), 412: ("version_mismatch",), 422: ("invalid_chapters",)},
+        problems={
+            400: ("invalid_if_match",),
+            404: ("not_found",),
+            412: ("version_mismatch",),
+            422: ("invalid_chapters",),
+        },
     ),
     Operation(
         id="deleteVideo",

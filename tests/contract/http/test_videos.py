@@ -172,7 +172,26 @@ async def test_saying_what_is_there_already_changes_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("if_match", "status"),
-    [(None, 200), ("*", 200), ('"1"', 200), ('"7", "1"', 200), ('"2"', 412), ('W/"1"', 412), ("1", 412), ("x", 412)],
+    [
+        (None, 200),
+        ("*", 200),
+        (" * ", 200),
+        ('"1"', 200),
+        ('"7", "1"', 200),
+        (', "1" ,', 200),
+        ('"a,b","1"', 200),
+        ('"2"', 412),
+        ('W/"1"', 412),
+        ('"theirs"', 412),
+        ('""', 412),
+        ('"' + "9" * 5000 + '"', 412),
+        ("1", 400),
+        ("x", 400),
+        ("", 400),
+        ('"1', 400),
+        ('*, "1"', 400),
+        ('w/"1"', 400),
+    ],
 )
 async def test_if_match_guards_a_change(if_match: str | None, status: int) -> None:
     api = FakeApi()
@@ -181,9 +200,20 @@ async def test_if_match_guards_a_change(if_match: str | None, status: int) -> No
         headers = {"If-Match": if_match} if if_match is not None else {}
         response = await client.put(f"/api/v1/videos/{video_id}/metadata", json={"title": "New"}, headers=headers)
     assert response.status_code == status
+    if status == 400:
+        assert response.json()["code"] == "invalid_if_match"
     if status == 412:
         assert response.json()["code"] == "version_mismatch"
         assert response.headers["etag"] == '"1"'
+
+
+async def test_several_if_match_fields_are_one_list() -> None:
+    api = FakeApi()
+    async with api.client() as client:
+        video_id, _ = await uploaded(api, client)
+        fields = [("If-Match", '"7"'), ("If-Match", '"1"')]
+        response = await client.put(f"/api/v1/videos/{video_id}/metadata", json={"title": "New"}, headers=fields)
+    assert response.status_code == 200
 
 
 async def test_of_two_changes_to_one_version_one_wins() -> None:
