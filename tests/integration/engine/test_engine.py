@@ -15,7 +15,7 @@ from echo_core.domain.videos import VideoStatus
 from echo_core.plugin_api.errors import InvalidRequestError, UnavailableError
 from echo_core.plugin_api.steps import ArtefactFile, Resource, RetryPolicy, StepContext, StepResult
 from echo_core.plugin_api.storage import ListObjects
-from tests.integration.engine.conftest import TIMING, Farm, single
+from tests.integration.engine.conftest import DEADLINE_S, TIMING, Farm, single
 
 pytestmark = pytest.mark.integration
 
@@ -105,10 +105,11 @@ async def test_owners_share_the_slots(farm: Farm) -> None:
 
 @pytest.mark.complaint(7)
 async def test_cancel_reaches_a_running_step_and_leaves_nothing(farm: Farm) -> None:
-    cleaned = asyncio.Event()
+    published, cleaned = asyncio.Event(), asyncio.Event()
 
     async def stubborn(context: StepContext) -> StepResult:
         await context.publish([artefact(context)])
+        published.set()
         try:
             return await for_ever(context)
         finally:
@@ -117,7 +118,7 @@ async def test_cancel_reaches_a_running_step_and_leaves_nothing(farm: Farm) -> N
     farm.use(single(stubborn))
     async with farm.worker() as worker:
         job = await farm.submit()
-        await farm.running(job.id)
+        await asyncio.wait_for(published.wait(), DEADLINE_S)
         async with farm.units_of_work.for_worker() as uow:
             now = await uow.jobs.now()
         await farm.change(job.id, lambda j: j.cancel(now))
