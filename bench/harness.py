@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -31,6 +32,9 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results"
 PEERS = ROOT / "bench" / "peers"
 sys.path.insert(0, str(ROOT))
+
+# A benchmark that is told to end takes its servers along.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 MIB = 1 << 20
 GIB = 1 << 30
