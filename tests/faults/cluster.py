@@ -1,7 +1,7 @@
 """An Echo whose processes a test starts, kills, stops and cuts off one by one.
 
-The real programs: PostgreSQL, Valkey, ``echoctl serve``, and workers (tests/faults/worker.py, which is the real worker
-with places to die in). Nothing supervises them but the test.
+The real programs: PostgreSQL, Valkey, the API and workers (tests/faults/api.py and worker.py: the real ones with places
+to die in), with the plugin of tests/faults/plugin beside the bundled ones. Nothing supervises them but the test.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ ROOT = Path(__file__).resolve().parents[2]
 OWNER_PASSWORD = "owner-password"
 SECRET = "a shared secret of the fault suite, thirty-two bytes and more"
 PR_SET_PDEATHSIG = 1
-START_DEADLINE_S = 60.0
+START_DEADLINE_S = 120.0
 
 DISK_BYTES = 1 << 30
 LEASE_S = 3.0
@@ -190,7 +190,9 @@ class Cluster:
             "ECHO_HTTP__PORT": str(self.api_port),
             "ECHO_DATABASE__URL": self.database_url,
             "ECHO_REDIS__URL": f"redis://127.0.0.1:{self.redis_port}/0",
+            "ECHO_PLUGINS__FAULT_PLUGIN__CONTROL": str(self.control),
             "FAULTS_CONTROL": str(self.control),
+            "PYTHONPATH": str(ROOT / "tests" / "faults" / "plugin"),
             **settings,
         }
         identity: dict[str, object] = {}
@@ -209,8 +211,11 @@ class Cluster:
         echoctl = [sys.executable, "-m", "echo_core.entrypoints.cli"]
         self.postgres = self._program("postgres", postgres, identity)
         self.valkey = self._program("valkey", [*valkey, "--dir", str(home)])
-        self.api = self._program("api", [*echoctl, "serve"])
-        self.workers = [self._worker(f"worker{n}") for n in range(1, workers + 1)]
+        self.api = self._own_clock(self._program("api", [sys.executable, "-m", "tests.faults.api"]))
+        self.workers = [
+            self._own_clock(self._program(f"worker{n}", [sys.executable, "-m", "tests.faults.worker"]))
+            for n in range(1, workers + 1)
+        ]
         self._migrate = [*echoctl, "migrate"]
         self._database: psycopg.Connection[Any] | None = None
         self.users: dict[str, UUID] = {}
@@ -218,12 +223,11 @@ class Cluster:
     def _program(self, name: str, argv: Sequence[str], identity: Mapping[str, object] | None = None) -> Program:
         return Program(name, argv, self.environment, self.logs / f"{name}.log", identity or {})
 
-    def _worker(self, name: str) -> Program:
-        clock = self.control / f"clock-{name}"
+    def _own_clock(self, program: Program) -> Program:
+        clock = self.control / f"clock-{program.name}"
         clock.write_text("+0")
-        program = self._program(name, [sys.executable, "-m", "tests.faults.worker"])
         program.environment = {
-            **self.environment,
+            **program.environment,
             "LD_PRELOAD": str(libfaketime()),
             "FAKETIME_TIMESTAMP_FILE": str(clock),
             "FAKETIME_CACHE_DURATION": "1",
@@ -295,7 +299,12 @@ class Cluster:
             assert self.api.runs, self.tail("api")
             return is_ready(self.url)
 
-        wait_for("the API is ready", ready, START_DEADLINE_S)
+        try:
+            wait_for("the API is ready", ready, START_DEADLINE_S)
+        except AssertionError as error:
+            self.api.send(signal.SIGUSR1)
+            time.sleep(1)
+            raise AssertionError(f"{error}\n{self.tail('api')}") from None
 
     def end_postgres(self) -> None:
         """At once, as after a crash: nothing is said to the clients."""
@@ -369,6 +378,11 @@ class Cluster:
             )
         ]
 
+    def set_clock(self, program: Program, offset_s: int) -> None:
+        """Move the wall clock of one process; it notices within a second."""
+        (self.control / f"clock-{program.name}").write_text(f"{offset_s:+d}")
+        time.sleep(1.1)
+
     def hurry(self) -> None:
         """Nobody needs to wait out the pause before a retry."""
         self.sql("update echo.steps set run_at = clock_timestamp() where state = 'queued' and run_at > now()")
@@ -403,10 +417,14 @@ class Cluster:
 
     def user(self, name: str) -> Api:
         """A client of this user's."""
-        user_id = self.users.setdefault(name, uuid4())
-        claims = {"iss": f"{self.url}/auth/v1", "aud": "authenticated", "role": "authenticated", "sub": str(user_id)}
-        claims |= {"iat": int(time.time()) - 60, "exp": int(time.time()) + 86_400, "email": f"{name}@example.org"}
-        return Api(self.url, jwt.encode({"alg": "HS256"}, claims, OctKey.import_key(SECRET)))
+        return Api(self.url, self.token(str(self.users.setdefault(name, uuid4()))))
+
+    def token(self, user_id: str, *, issued_ago_s: int = 60, lifetime_s: int = 86_400) -> str:
+        """A bearer token as the identity service would issue it."""
+        issued_at = int(time.time()) - issued_ago_s
+        claims = {"iss": f"{self.url}/auth/v1", "aud": "authenticated", "role": "authenticated", "sub": user_id}
+        claims |= {"iat": issued_at, "exp": issued_at + lifetime_s, "email": "somebody@example.org"}
+        return jwt.encode({"alg": "HS256"}, claims, OctKey.import_key(SECRET))
 
 
 @contextlib.contextmanager

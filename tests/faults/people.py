@@ -60,18 +60,28 @@ class Person:
         ]
 
     def start(self) -> None:
+        """Upload and watch."""
+        self._threads[0].start()
+        self.watch()
+
+    def watch(self) -> None:
+        """Follow the WebSocket."""
         self._watching.set()
-        for thread in self._threads:
-            thread.start()
+        self._threads[1].start()
 
     def stop_uploading(self) -> None:
         self._stop.set()
-        self._threads[0].join(PATIENCE_S + 10)
+        self._join(self._threads[0], PATIENCE_S + 10)
 
     def stop_watching(self) -> None:
         self._watching.clear()
-        self._threads[1].join(20)
+        self._join(self._threads[1], 20)
         self.api.http.close()
+
+    def _join(self, thread: threading.Thread, deadline_s: float) -> None:
+        if thread.ident is not None:
+            thread.join(deadline_s)
+            assert not thread.is_alive(), "somebody is still waiting for an answer"
 
     def _guarded(self, work: Callable[[], None]) -> None:
         try:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import heapq
 import random
+import struct
 import subprocess
 import time
+import zlib
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import count
@@ -42,6 +44,8 @@ class Media:
         directory.mkdir(parents=True, exist_ok=True)
         whole = make_clip(directory / "clip.mp4", seconds=2)
         self.clips = [whole, make_clip(directory / "longer.mp4", seconds=6, size="320x240")]
+        self.long = make_clip(directory / "long.mp4", seconds=90, size="640x360")
+        """Encoding it takes a few seconds."""
         self.poison = [_garbage(directory), _cut_off(directory, whole), _gigantic(directory)]
 
 
@@ -62,12 +66,19 @@ def _cut_off(directory: Path, clip: Path) -> Path:
 
 def _gigantic(directory: Path) -> Path:
     """A small file whose one picture needs more memory than any step may have."""
-    path = directory / "gigantic.mp4"
-    if not path.exists():
-        picture = ["-f", "lavfi", "-i", "color=black:size=16000x16000:rate=1:duration=1", "-frames:v", "1"]
-        encode = ["-c:v", "png", "-pix_fmt", "rgb24", "-f", "mov", str(path)]
-        subprocess.run(["ffmpeg", "-nostdin", "-v", "error", "-y", *picture, *encode], check=True)
+    side = 16_000
+    rows = zlib.compress(bytes(side // 8 + 1) * side, 1)
+    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)  # one bit for each pixel, grey
+    picture = directory / "gigantic.png"
+    chunks = [_chunk(b"IHDR", header), _chunk(b"IDAT", rows), _chunk(b"IEND", b"")]
+    picture.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+    path = directory / "gigantic.mov"
+    subprocess.run(["ffmpeg", "-nostdin", "-v", "error", "-y", "-i", picture, "-c", "copy", path], check=True)
     return path
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
 def usable_kinds(cluster: Cluster) -> dict[str, Kind]:

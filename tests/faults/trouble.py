@@ -22,7 +22,7 @@ from echo_core.domain.ids import StepId
 from echo_core.plugin_api.errors import UnavailableError
 from echo_core.plugin_api.steps import Resource
 from tests.faults.cluster import LEASE_S, Cluster, Program
-from tests.faults.worker import POINTS
+from tests.faults.places import POINTS
 
 STEPS = ("verify", "inspect", "package", "ladder", "poster", "storyboard", "purge", "*")
 End = Callable[[], None]

@@ -4,7 +4,7 @@
 
 Started in place of ``echoctl worker``. What is to go wrong stands in files of the directory ``FAULTS_CONTROL``:
 
-``crash``    ``<step>:<point>`` (``*`` is any step); the process kills itself with -9 there, once.
+``crash*``   ``<step>:<point>`` (``*`` is any step); the process kills itself with -9 there, once.
 ``storage``  ``<mode>:<calls>``; so many calls of the storage fail (``error``), take two seconds (``slow``), or store
              half of the file before they fail (``half``).
 
@@ -15,13 +15,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import shutil
-import signal
-import threading
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from echo_storage_local.backend import LocalStorage
@@ -32,28 +27,9 @@ from echo_core.application.settling import Settler
 from echo_core.bootstrap import load_settings
 from echo_core.entrypoints.worker import work
 from echo_core.plugin_api.errors import UnavailableError
+from tests.faults.places import CONTROL, after, before, crash_at, tell_tasks_on_signal
 
-CONTROL = Path(os.environ.get("FAULTS_CONTROL", os.devnull))
-POINTS = ("claimed", "inside", "after-effect", "after-put", "recorded")
-"""Before the step's work, in its midst, between its work and its files, between its files and its row, after it."""
-MIDST_S = 0.15
 SLOW_S = 2.0
-
-
-def crash_at(step: str, point: str) -> None:
-    """Die here if that is what the control file wants."""
-    wanted = CONTROL / "crash"
-    try:
-        name, _, where = wanted.read_text().strip().partition(":")
-        if name not in {"*", step} or where != point:
-            return
-        wanted.unlink()  # whoever removes it is the one that dies
-    except FileNotFoundError:
-        return
-    if point == "inside":
-        threading.Timer(MIDST_S * random.uniform(0.2, 2), os.kill, (os.getpid(), signal.SIGKILL)).start()  # noqa: S311
-    else:
-        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def spoil_now() -> str:
@@ -68,29 +44,6 @@ def spoil_now() -> str:
     except (FileNotFoundError, ValueError):
         return ""
     return mode
-
-
-def before(owner: type, name: str, hook: Callable[..., Awaitable[None]]) -> None:
-    """Await ``hook`` with the same arguments before each call."""
-    original: Callable[..., Awaitable[Any]] = getattr(owner, name)
-
-    async def call(*args: Any, **kwargs: Any) -> Any:
-        await hook(*args, **kwargs)
-        return await original(*args, **kwargs)
-
-    setattr(owner, name, call)
-
-
-def after(owner: type, name: str, hook: Callable[..., Awaitable[None]]) -> None:
-    """Await ``hook`` with the same arguments after each call."""
-    original: Callable[..., Awaitable[Any]] = getattr(owner, name)
-
-    async def call(*args: Any, **kwargs: Any) -> Any:
-        result = await original(*args, **kwargs)
-        await hook(*args, **kwargs)
-        return result
-
-    setattr(owner, name, call)
 
 
 def install() -> None:
@@ -133,13 +86,8 @@ def install() -> None:
 
 
 async def main() -> None:
-    """The worker; on SIGUSR1 it tells what every task of it waits for."""
-
-    def tell() -> None:
-        for task in asyncio.all_tasks():
-            task.print_stack()
-
-    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, tell)
+    """The worker."""
+    tell_tasks_on_signal()
     await work(load_settings())
 
 
