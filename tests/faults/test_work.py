@@ -1,5 +1,5 @@
-"""What steps do to the world, and the world to steps: rows of the fault matrix about providers, storage, clocks, clients
-and owners who change their minds."""
+"""What steps do to the world, and the world to steps: rows of the fault matrix about providers, storage, clocks,
+clients and owners who change their minds."""
 
 from __future__ import annotations
 
