@@ -35,6 +35,7 @@ from echo_core.application.settling import (
     bounded,
     failure,
 )
+from echo_core.application.sweeping import Sweeper
 from echo_core.domain.errors import LeaseLostError, UnknownEntityError
 from echo_core.domain.ids import StepId
 from echo_core.domain.jobs import Job, Step
@@ -91,7 +92,8 @@ class Engine:
         self._scratch_reserve_bytes = scratch_reserve_bytes
         self._metrics = metrics
         self._waking: set[Resource] = set()
-        self._settler = Settler(units_of_work=units_of_work, storage=storage, metrics=metrics)
+        self.sweeper = Sweeper(units_of_work=units_of_work, storage=storage)
+        self._settler = Settler(units_of_work=units_of_work, storage=storage, metrics=metrics, sweeper=self.sweeper)
         self._running: dict[StepId, Running] = {}
         self._watch = LeaseWatch(self._running, units_of_work=units_of_work, bus=bus, timing=self._timing)
         self._tasks: asyncio.TaskGroup | None = None

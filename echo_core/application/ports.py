@@ -99,6 +99,16 @@ class QueueStatistics:
     running: int
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UnsweptStep:
+    """An ended step whose runs up to ``lease_token`` may have left objects that no row names."""
+
+    step_id: StepId
+    video_id: VideoId
+    name: str
+    lease_token: int
+
+
 class VideoRepository(Protocol):
     """Videos of the caller; in a worker's unit of work, of everybody. Tombstoned videos are found only with
     ``deleted=True``."""
@@ -193,6 +203,12 @@ class JobRepository(Protocol):
     async def list_unrung(self, older_than: timedelta, limit: int) -> Sequence[tuple[StepId, Resource]]:
         """Queued steps whose time has come and whose doorbell was never rung or not for ``older_than``; marks them as
         rung now."""
+
+    async def list_unswept(self, limit: int) -> Sequence[UnsweptStep]:
+        """Ended steps whose storage has not been swept up to their last run."""
+
+    async def mark_swept(self, step_id: StepId, lease_token: int) -> None:
+        """Nothing unnamed is left in storage of the step's runs up to this token. No such step is no error."""
 
     async def try_lock_reconciler(self) -> bool:
         """Take the transaction-scoped advisory lock of the reconciler; False: another worker has it."""

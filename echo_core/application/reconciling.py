@@ -74,6 +74,7 @@ class Reconciler:
             self._take_back,
             self._engine.claim_all,
             self._ring_again,
+            self._sweep,
             self._expire_uploads,
             self._end_unprovided,
             self._prune,
@@ -126,6 +127,13 @@ class Reconciler:
             changed = job.lease_expired(step_id, now=await uow.jobs.now())
             log.warning("lease.expired", job_id=str(job.id), step=job.step(step_id).name)
             await store_change(uow, job, changed)
+
+    async def _sweep(self) -> None:
+        async with self._units_of_work.for_worker() as uow:
+            if not await uow.jobs.try_lock_reconciler():
+                return
+            left = await uow.jobs.list_unswept(BATCH)
+        await _each(self._engine.sweeper.sweep, left)
 
     async def _ring_again(self) -> None:
         async with self._units_of_work.for_worker() as uow:

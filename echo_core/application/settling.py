@@ -17,10 +17,10 @@ from echo_core.application.job_changes import store_change
 from echo_core.application.ports import Claim, UnitOfWork, WorkerUnitsOfWork
 from echo_core.application.processing import MEDIA
 from echo_core.application.running import StepRun, delete_objects
+from echo_core.application.sweeping import Sweeper, unswept
 from echo_core.domain.artefacts import Artefact
 from echo_core.domain.errors import LeaseLostError, UnknownEntityError
 from echo_core.domain.jobs import Job, Step, StepError, StepState
-from echo_core.domain.uploads import video_prefix
 from echo_core.plugin_api.errors import (
     EchoError,
     InsufficientStorageError,
@@ -29,7 +29,7 @@ from echo_core.plugin_api.errors import (
     UnavailableError,
 )
 from echo_core.plugin_api.steps import Resource, StepResult
-from echo_core.plugin_api.storage import ListObjects, StorageBackend
+from echo_core.plugin_api.storage import StorageBackend
 
 log = structlog.get_logger("echo.engine")
 
@@ -154,10 +154,13 @@ def retry_delay_s(step: Step, error: EchoError) -> float:
 class Settler:
     """Writes outcomes."""
 
-    def __init__(self, *, units_of_work: WorkerUnitsOfWork, storage: StorageBackend, metrics: StepMetrics) -> None:
+    def __init__(
+        self, *, units_of_work: WorkerUnitsOfWork, storage: StorageBackend, metrics: StepMetrics, sweeper: Sweeper
+    ) -> None:
         self._units_of_work = units_of_work
         self._storage = storage
         self._metrics = metrics
+        self._sweeper = sweeper
 
     async def settle(self, claim: Claim, outcome: Outcome, run: StepRun | None, *, seconds: float) -> Job | None:
         """Record an outcome; the job as it is then, or None: a lost lease records nothing and is no error."""
@@ -184,6 +187,8 @@ class Settler:
                 name, code = _outcome_name(outcome, ended), ended.error.code if ended.error else ""
                 if isinstance(outcome, Succeeded) and run is not None:
                     run.recorded(outcome.rows)
+                if (left := unswept(job, claim.step_id)) is not None:
+                    await self._sweeper.sweep(left)
         log.info("step.ended", outcome=name, code=code or None, seconds=round(seconds, 3))
         await self._metrics.step_ended(step=step.name, resource=step.resource, outcome=name, code=code, seconds=seconds)
         return job
@@ -218,22 +223,7 @@ class Settler:
             after = await store_change(uow, before, after)
         if isinstance(outcome, Succeeded):
             await delete_objects(self._storage, obsolete)
-            await self._sweep_earlier_runs(claim)
         return after
-
-    async def _sweep_earlier_runs(self, claim: Claim) -> None:
-        """Remove what runs of this step that lost their lease left in storage: nobody else knows of it."""
-        if claim.lease_token == 1:
-            return
-        step = claim.job.step(claim.step_id)
-        prefix = f"{video_prefix(claim.job.video_id)}{step.name}/"
-        current = f"{prefix}{claim.lease_token}/"
-        try:
-            page = await self._storage.list(ListObjects(prefix=prefix))
-        except EchoError:
-            log.warning("storage.sweep_failed", exc_info=True)
-            return
-        await delete_objects(self._storage, [o.key for o in page.objects if not o.key.startswith(current)])
 
 
 def _is_recorded(step: Step, claim: Claim, outcome: Outcome) -> bool:

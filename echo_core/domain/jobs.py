@@ -98,6 +98,8 @@ class Step:
     state: StepState = StepState.PENDING
     attempt: int = 0
     lease_token: int = 0
+    swept_token: int = 0
+    """Nothing unnamed is left in storage of runs up to this token."""
     lease_expires_at: datetime | None = None
     worker: str = ""
     run_at: datetime | None = None
@@ -412,6 +414,8 @@ def _job_state(steps: Sequence[Step], cancel_requested: bool) -> JobState:
 
 def _ended(step: Step, state: StepState, now: datetime, **changes: object) -> Step:
     ended = replace(step, state=state, finished_at=now, lease_expires_at=None, run_at=None, cancel_requested=False)
+    if state in {StepState.SUCCEEDED, StepState.SKIPPED} and step.lease_token == 1:
+        ended = replace(ended, swept_token=1)  # the only run there was: it removes what it did not record
     return replace(ended, **changes)  # type: ignore[arg-type]
 
 

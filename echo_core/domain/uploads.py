@@ -133,7 +133,18 @@ def artefact_key(video_id: VideoId, step: str, lease_token: int, name: str) -> s
     The lease token makes the key unique to that run: a worker that lost its lease and wakes up can never touch the
     bytes of the run that replaced it, and no object is ever overwritten.
     """
-    return f"{video_prefix(video_id)}{step}/{lease_token}/{name}"
+    return f"{step_prefix(video_id, step)}{lease_token}/{name}"
+
+
+def step_prefix(video_id: VideoId, step: str) -> str:
+    """What the keys of all artefacts of a step begin with."""
+    return f"{video_prefix(video_id)}{step}/"
+
+
+def lease_token_of(key: str, prefix: str) -> int | None:
+    """The lease token in a key below ``step_prefix``; None: it is no artefact's."""
+    token = key.removeprefix(prefix).partition("/")[0]
+    return int(token) if key.startswith(prefix) and token.isascii() and token.isdigit() else None
 
 
 def check_content_type(content_type: str) -> str:

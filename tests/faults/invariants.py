@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx2
 
+from echo_core.adapters.reservations import LEDGER
 from tests.faults.cluster import Cluster, wait_for
 from tests.faults.people import Person, Submission
 
@@ -185,6 +186,8 @@ def _leaked(cluster: Cluster) -> list[str]:
     found += [f"leaked: process {encoder}" for encoder in encoders]
     alive = {f"-{worker.pid}-" for worker in cluster.workers if worker.runs}
     for path in (cluster.data_dir / "scratch").iterdir():
+        if path.name == LEDGER:
+            continue
         if not any(pid in path.name for pid in alive):
             found.append(f"leaked: scratch of a dead worker, {path.name}")
         elif path.is_dir():

@@ -138,6 +138,7 @@ def _step(row: Any) -> Step:
         state=StepState(row["state"]),
         attempt=row["attempt"],
         lease_token=row["lease_token"],
+        swept_token=row["swept_token"],
         lease_expires_at=row["lease_expires_at"],
         worker=row["worker"],
         run_at=row["run_at"],

@@ -9,8 +9,8 @@ from sqlalchemy import ARRAY, BigInteger, Boolean, Double, Integer, Interval, Te
 
 from echo_core.adapters.postgres.job_rows import Wanted, load_jobs
 from echo_core.adapters.postgres.transaction import Transaction
-from echo_core.application.ports import Heartbeat, LeaseRef
-from echo_core.domain.ids import StepId
+from echo_core.application.ports import Heartbeat, LeaseRef, UnsweptStep
+from echo_core.domain.ids import StepId, VideoId
 from echo_core.domain.jobs import Job
 from echo_core.domain.progress import Rates
 from echo_core.plugin_api.steps import Resource
@@ -160,6 +160,18 @@ _RATES = text("select name, work_per_media_s, bytes_per_media_s from echo.learne
     bindparam("newest", type_=BigInteger)
 )
 
+_UNSWEPT = text(
+    """
+    select s.id, s.name, s.lease_token, j.video_id from echo.steps s join echo.jobs j on j.id = s.job_id
+    where s.state in ('succeeded', 'failed', 'skipped', 'cancelled') and s.swept_token < s.lease_token
+    limit :limit
+    """
+).bindparams(bindparam("limit", type_=Integer))
+
+_MARK_SWEPT = text(
+    "update echo.steps set swept_token = greatest(swept_token, :lease_token) where id = :step_id"
+).bindparams(bindparam("lease_token", type_=BigInteger), bindparam("step_id", type_=Uuid))
+
 _LOCK_RECONCILER = text("select pg_try_advisory_xact_lock(:key)").bindparams(bindparam("key", type_=BigInteger))
 
 
@@ -231,6 +243,19 @@ class LeaseQueries:
             work_per_media_s={row.name: row.work_per_media_s for row in rows},
             bytes_per_media_s=rows[0].bytes_per_media_s if rows else None,
         )
+
+    async def list_unswept(self, limit: int) -> Sequence[UnsweptStep]:
+        """Ended steps whose storage has not been swept up to their last run."""
+        return [
+            UnsweptStep(
+                step_id=StepId(row.id), video_id=VideoId(row.video_id), name=row.name, lease_token=row.lease_token
+            )
+            for row in await self._tx.execute(_UNSWEPT, {"limit": limit})
+        ]
+
+    async def mark_swept(self, step_id: StepId, lease_token: int) -> None:
+        """Nothing unnamed is left in storage of the step's runs up to this token. No such step is no error."""
+        await self._tx.execute(_MARK_SWEPT, {"step_id": step_id, "lease_token": lease_token})
 
     async def try_lock_reconciler(self) -> bool:
         """Take the transaction-scoped advisory lock of the reconciler; False: another worker has it."""

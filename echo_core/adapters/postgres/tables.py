@@ -202,6 +202,13 @@ class StepRow(Base):
         Index("ix_steps_owner_id_job_id", "owner_id", "job_id"),
         Index("ix_steps_claimed", "resource", "owner_id", "run_at", "id", postgresql_where=text("state = 'queued'")),
         Index("ix_steps_running", "resource", "owner_id", postgresql_where=text("state = 'running'")),
+        Index(
+            "ix_steps_unswept",
+            "id",
+            postgresql_where=text(
+                "state in ('succeeded', 'failed', 'skipped', 'cancelled') and swept_token < lease_token"
+            ),
+        ),
         Index("ix_steps_leases", "lease_expires_at", postgresql_where=text("state = 'running'")),
         Index("ix_steps_succeeded", text("finished_at desc"), postgresql_where=text("state = 'succeeded'")),
         Index(
@@ -239,6 +246,7 @@ class StepRow(Base):
     state: Mapped[str]
     attempt: Mapped[int] = mapped_column(Integer, server_default=_ZERO)
     lease_token: Mapped[int] = mapped_column(server_default=_ZERO)
+    swept_token: Mapped[int] = mapped_column(server_default=_ZERO)
     lease_expires_at: Mapped[datetime | None]
     worker: Mapped[str] = mapped_column(server_default=_EMPTY_TEXT)
     run_at: Mapped[datetime | None]

@@ -1,0 +1,90 @@
+"""What runs of a step leave in storage is removed, however the step ended."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from echo_core.application.ports import UnsweptStep
+from echo_core.application.sweeping import Sweeper
+from echo_core.domain.jobs import Job, JobState, StepState
+from echo_core.domain.uploads import artefact_key, step_prefix
+from echo_core.plugin_api.errors import InvalidRequestError
+from echo_core.plugin_api.steps import RetryPolicy, StepContext, StepResult
+from echo_core.plugin_api.storage import ListObjects
+from tests.integration.engine.conftest import DEADLINE_S, Farm, single
+
+pytestmark = pytest.mark.integration
+
+
+def leave(farm: Farm, job: Job, token: int) -> str:
+    """An object of a run that was killed before it could record it."""
+    key = artefact_key(job.video_id, "work", token, "made.bin")
+    farm.storage.store(key, b"left", "application/octet-stream")
+    return key
+
+
+async def left_of(farm: Farm, job: Job) -> list[str]:
+    page = await farm.storage.list(ListObjects(prefix=step_prefix(job.video_id, "work")))
+    return [found.key for found in page.objects]
+
+
+async def until_clean(farm: Farm, job: Job) -> None:
+    async with asyncio.timeout(DEADLINE_S):
+        while await left_of(farm, job):
+            await asyncio.sleep(0.02)
+
+
+async def for_ever(context: StepContext) -> StepResult:
+    await asyncio.Event().wait()
+    raise AssertionError("unreachable")
+
+
+async def test_step_that_fails_for_good_leaves_nothing_of_earlier_runs(farm: Farm) -> None:
+    started, may_fail = asyncio.Event(), asyncio.Event()
+
+    async def fails(context: StepContext) -> StepResult:
+        started.set()
+        await may_fail.wait()
+        raise InvalidRequestError("No.")
+
+    farm.use(single(fails))
+    async with farm.worker(reconciles=False) as worker:
+        job = await farm.submit()
+        await worker.engine.claim_all()
+        await started.wait()
+        leave(farm, job, 1)
+        may_fail.set()
+        assert (await farm.finished(job.id)).state is JobState.FAILED
+        await until_clean(farm, job)
+
+
+async def test_step_whose_last_worker_was_lost_leaves_nothing(farm: Farm) -> None:
+    farm.use(single(for_ever, retry=RetryPolicy(max_attempts=1)))
+    job = await farm.submit()
+    async with farm.units_of_work.for_worker() as uow:
+        before = await uow.jobs.get(job.id, for_update=True)
+        (step,) = before.steps
+        await uow.jobs.save(before, before.claimed(step.id, worker="dead", now=await uow.jobs.now(), lease_s=-1))
+    leave(farm, job, 1)
+    async with farm.worker():
+        job = await farm.finished(job.id)
+        assert (job.step_named("work").state, job.first_error and job.first_error.code) == (
+            StepState.FAILED,
+            "worker_lost",
+        )
+        await until_clean(farm, job)
+
+
+async def test_sweep_leaves_the_objects_of_a_newer_run_and_those_that_have_rows(farm: Farm) -> None:
+    farm.use(single(for_ever))
+    job = await farm.submit()
+    old, newer = leave(farm, job, 1), leave(farm, job, 2)
+    source = await farm.storage.list(ListObjects(prefix=f"videos/{job.video_id}/source"))
+    left = UnsweptStep(step_id=job.steps[0].id, video_id=job.video_id, name="work", lease_token=1)
+    await Sweeper(units_of_work=farm.units_of_work, storage=farm.storage).sweep(left)
+    assert await left_of(farm, job) == [newer]
+    assert old != newer
+    assert await farm.storage.list(ListObjects(prefix=f"videos/{job.video_id}/source")) == source
+    assert (await farm.job(job.id)).steps[0].swept_token == 1
