@@ -40,7 +40,7 @@ from echo_core.adapters.redis_metrics import RedisStepMetrics
 from echo_core.adapters.redis_rate_limits import RedisSharedCounts
 from echo_core.adapters.redis_tickets import RedisTicketStore
 from echo_core.adapters.reservations import FileReservations
-from echo_core.adapters.scratch import worker_scratch
+from echo_core.adapters.scratch import sweep, worker_scratch
 from echo_core.adapters.secrets import derive_key, load_instance_secret
 from echo_core.adapters.settings import Settings
 from echo_core.adapters.tokens import issue_embedded_token, open_tokens
@@ -367,6 +367,7 @@ async def open_worker(settings: Settings) -> AsyncIterator[WorkerProcess]:
                 ring_again_s=worker.ring_again_s,
                 event_retention=timedelta(days=settings.realtime.event_retention_days),
             ),
+            sweep_scratch=partial(asyncio.to_thread, sweep, settings.data_dir / "scratch"),
         )
         listeners = _listeners(core, engine, slots)
         engine.on_slots_changed = lambda resource, free: listeners[resource].slots_changed(free)

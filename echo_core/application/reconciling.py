@@ -58,12 +58,14 @@ class Reconciler:
         doorbell: Doorbell,
         pipeline: Pipeline,
         timing: ReconcilerTiming,
+        sweep_scratch: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._engine = engine
         self._units_of_work = units_of_work
         self._doorbell = doorbell
         self._pipeline = pipeline
         self._timing = timing
+        self._sweep_scratch_of_others = sweep_scratch
         self._prune_in_s = 0.0
         self._unprovided_in_s = timing.unprovided_after.total_seconds() / 10
 
@@ -75,6 +77,7 @@ class Reconciler:
             self._engine.claim_all,
             self._ring_again,
             self._sweep,
+            self._sweep_scratch,
             self._expire_uploads,
             self._end_unprovided,
             self._prune,
@@ -134,6 +137,11 @@ class Reconciler:
                 return
             left = await uow.jobs.list_unswept(BATCH)
         await _each(self._engine.sweeper.sweep, left)
+
+    async def _sweep_scratch(self) -> None:
+        """What a killed worker of this machine left on the disk may be what the next step has no room for."""
+        if self._sweep_scratch_of_others is not None:
+            await self._sweep_scratch_of_others()
 
     async def _ring_again(self) -> None:
         async with self._units_of_work.for_worker() as uow:

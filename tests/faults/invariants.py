@@ -184,7 +184,14 @@ def _leaked(cluster: Cluster) -> list[str]:
     while (encoders := cluster.encoders()) and time.monotonic() < end:
         time.sleep(0.1)
     found += [f"leaked: process {encoder}" for encoder in encoders]
+    while (scratch := _scratch(cluster)) and time.monotonic() < end:
+        time.sleep(0.1)
+    return found + scratch
+
+
+def _scratch(cluster: Cluster) -> list[str]:
     alive = {f"-{worker.pid}-" for worker in cluster.workers if worker.runs}
+    found = []
     for path in (cluster.data_dir / "scratch").iterdir():
         if path.name == LEDGER:
             continue
