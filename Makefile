@@ -10,7 +10,7 @@ PLUGINS := $(wildcard plugins/*)
 EDITABLE := -e . $(addprefix -e ./,$(PLUGINS))
 MANIFESTS := pyproject.toml constraints.txt $(addsuffix /pyproject.toml,$(PLUGINS))
 
-.PHONY: help run install dev system-packages test check bench format openapi constraints clean
+.PHONY: help run install dev system-packages test soak check bench format openapi constraints clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | column -t -s $$'\t'
@@ -49,6 +49,9 @@ check: dev ## format, lint, types, import contracts, unit and contract tests
 
 test: system-packages dev tests/e2e/node_modules ## every test, with real PostgreSQL, Valkey, ffmpeg and Chromium
 	$(BIN)/pytest
+
+soak: system-packages dev ## break a running Echo 1,000 times from seeds; SOAK="--faults 20 --seed 17" replays a schedule
+	$(BIN)/python -m tests.faults.soak $(SOAK)
 
 tests/e2e/node_modules: tests/e2e/package-lock.json
 	@echo "==> installing hls.js and upchunk for the browser test"

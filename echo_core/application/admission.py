@@ -2,7 +2,7 @@
 
 Reservations count over all steps of a worker and over all workers of a machine, so that two steps which each fit alone
 are not both started. A step that must wait for others stays queued, costs no attempt, and says what it waits for; one
-that could never fit, however long it waited, fails at once (ADR 8).
+that could never fit, however long it waited, fails at once (ADR 0012).
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ def test_clients_that_break_off_leave_the_api_as_it_was(scene: Scene) -> None:
         break_off(scene, upload_request(begun["uploadUrl"]) + bytes(64 << 10))
     address = f"{scene.cluster.url.replace('http', 'ws', 1)}/ws/jobs/status/{scene.person.api.user_id}"
     for _ in range(5):
-        socket_ = connect(address)
+        socket_ = connect(address, legacy=True)
         socket_.send(json.dumps({"type": "auth", "token": scene.person.api.token}))
         socket_.recv(timeout=10)
         reset(socket_.socket)
@@ -87,8 +87,7 @@ def test_clients_that_break_off_leave_the_api_as_it_was(scene: Scene) -> None:
         break_off(scene, get_request(details["posterUrl"] or details["playbackUrl"]), read=1)
     wait_for("all that was open is closed", lambda: api.num_fds() <= before + 2, 30)
     resumed = scene.person.call("POST", f"/api/v1/videos/{begun['videoId']}/upload/resume").json()
-    assert resumed["offsetBytes"] % 1 == 0
-    assert resumed["offsetBytes"] < 1 << 20
+    assert 0 <= resumed["offsetBytes"] <= 64 << 10
 
 
 @pytest.mark.matrix(14)

@@ -298,6 +298,7 @@ async def test_what_a_header_claims_costs_nothing(
     assert sum(map(len, shown.outputs.values())) < 50 * 1024 * 1024
 
 
+@pytest.mark.matrix(16)
 async def test_a_bomb_ends_with_a_code_while_others_are_served(
     tmp_path: Path, normal: bytes, confined: FfmpegTranscoder
 ) -> None:
@@ -331,6 +332,7 @@ POISON = {
         ("complain without end", "transcode_stalled"),
     ],
 )
+@pytest.mark.matrix(16)
 async def test_a_poisoned_ffmpeg_ends_within_its_limit_with_a_code(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -358,6 +360,7 @@ async def test_a_poisoned_ffmpeg_ends_within_its_limit_with_a_code(
     assert children() <= before
 
 
+@pytest.mark.matrix(16)
 async def test_an_output_that_grows_without_end_is_cut_off_with_a_code(
     tmp_path: Path, normal: bytes, confined: FfmpegTranscoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import ast
-import re
-from collections import defaultdict
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -15,45 +10,19 @@ from hypothesis import strategies as st
 
 from echo_core.domain.errors import IllegalChangeError
 from echo_core.domain.jobs import Job, StepState
+from tests.unit.marks import ROOT, listed, marked
 from tests.unit.test_jobs import ERROR, NOW, new_job, run
 
-ROOT = Path(__file__).resolve().parents[2]
 TABLE = ROOT / "docs" / "complaints.md"
 COMPLAINTS = {*range(1, 14), 20, 21, 22, 30}
 
 
-def marked() -> dict[int, set[str]]:
-    """The tests of each complaint, by their marks."""
-    found: dict[int, set[str]] = defaultdict(set)
-    for folder in ("tests", "plugins"):
-        for path in (ROOT / folder).rglob("test_*.py"):
-            text = path.read_text()
-            if "mark.complaint" in text:
-                for number, name in _marks(ast.parse(text)):
-                    found[number].add(f"{path.relative_to(ROOT)}::{name}")
-    return found
-
-
-def _marks(module: ast.Module) -> Iterator[tuple[int, str]]:
-    for node in module.body:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            for decorator in node.decorator_list:
-                if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "pytest.mark.complaint":
-                    yield ast.literal_eval(decorator.args[0]), node.name
-
-
-def listed() -> dict[int, set[str]]:
-    """The tests of each complaint, by the table."""
-    rows = re.findall(r"(?m)^\| (\d+) \|.*\|(.*)\|$", TABLE.read_text())
-    return {int(number): set(re.findall(r"`([\w/]+\.py::\w+)`", tests)) for number, tests in rows}
-
-
 def test_each_complaint_has_a_test_named_for_it() -> None:
-    assert set(marked()) == COMPLAINTS
+    assert set(marked("complaint")) == COMPLAINTS
 
 
 def test_the_table_lists_these_tests_and_no_others() -> None:
-    assert listed() == marked()
+    assert listed(TABLE) == marked("complaint")
 
 
 # --- 1: stuck for ever --------------------------------------------------------------------------------------------

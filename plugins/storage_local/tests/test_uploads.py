@@ -4,6 +4,7 @@ import asyncio
 import base64
 import errno
 import os
+import random
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -81,6 +82,7 @@ async def until_receiving(storage, ticket: UploadTicket) -> None:
             await asyncio.sleep(0)
 
 
+@pytest.mark.matrix(13)
 async def test_bytes_of_a_broken_connection_are_kept(storage, http) -> None:
     ticket = await begin(storage)
     sender = await Sender.put(ticket.url, len(DATA))
@@ -107,6 +109,7 @@ async def test_newer_request_takes_over_and_the_older_keeps_its_bytes(storage, h
     assert await read_all(storage) == DATA
 
 
+@pytest.mark.matrix(12)
 async def test_many_requests_at_once_store_the_bytes_once(storage, http) -> None:
     ticket = await begin(storage)
     sends = (http.put(ticket.url, content=DATA, headers=content_range(0, len(DATA))) for _ in range(8))
@@ -222,6 +225,7 @@ async def test_two_uploads_are_not_both_let_into_the_same_room(storage, http) ->
     await storage.begin_upload(BeginUpload(key="v/b", content_type="video/mp4", size_bytes=free * 2 // 3))
 
 
+@pytest.mark.matrix(9)
 async def test_full_disk_in_the_middle_answers_507_and_keeps_what_fitted(storage, http, monkeypatch) -> None:
     ticket = await begin(storage)
     write, left = os.pwritev, 2 * MIB
@@ -329,6 +333,28 @@ async def test_chunks_need_not_be_multiples_of_256_kib(storage, http) -> None:
     ticket = await begin(storage)
     answer = await http.put(ticket.url, content=DATA[:1000], headers=content_range(0, 1000))
     assert (answer.status_code, answer.headers["range"]) == (308, "bytes=0-999")
+
+
+@pytest.mark.matrix(12)
+@pytest.mark.parametrize("seed", range(8))
+async def test_parts_in_any_order_never_spoil_the_bytes(storage, http, seed: int) -> None:
+    """Whatever was refused, what the server says it has is what was sent, and the whole is whole."""
+    rng = random.Random(seed)  # noqa: S311
+    ticket = await begin(storage)
+    kept = 0
+    while kept < len(DATA):
+        start = rng.choice([kept, kept, 0, rng.randrange(len(DATA)), max(0, kept - 1000), kept + 1])
+        end = min(len(DATA), start + rng.choice([1, 1000, 300_000, MIB]))
+        if start >= end:
+            continue
+        answer = await http.put(ticket.url, content=DATA[start:end], headers=content_range(start, end))
+        expected = {200, 308} if start == kept else {200, 308, 409, 503}
+        assert answer.status_code in expected, answer.text
+        now = await offset(storage, ticket)
+        assert now >= kept
+        assert now in {kept, max(kept, end)}
+        kept = now
+    assert await read_all(storage) == DATA
 
 
 async def test_url_for_uploads_does_not_read_and_the_other_way_round(storage, http) -> None:

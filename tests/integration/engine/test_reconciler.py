@@ -14,7 +14,7 @@ from echo_core.application.lease_watch import EngineTiming
 from echo_core.application.ports import UnitOfWork
 from echo_core.application.videos import bury_video
 from echo_core.domain.ids import VideoId
-from echo_core.domain.jobs import Job, JobKind, StepState
+from echo_core.domain.jobs import Job, JobKind, JobState, StepState
 from echo_core.domain.uploads import video_prefix
 from echo_core.plugin_api.errors import AuthError
 from echo_core.plugin_api.steps import Resource, RetryPolicy, StepContext, StepResult
@@ -110,6 +110,7 @@ async def test_purge_that_the_storage_refused_is_tried_again(farm: Farm, monkeyp
         await gone(farm, upload.video_id)
 
 
+@pytest.mark.matrix(21)
 async def test_both_steps_of_a_job_whose_worker_died_are_taken_back(farm: Farm) -> None:
     farm.use(
         single(for_ever, name="one", produces=("one",)),
@@ -166,3 +167,27 @@ async def test_purge_removes_nothing_while_a_step_is_being_stopped(farm: Farm) -
             may_end.set()
         await gone(farm, job.video_id)
     assert not (await farm.storage.list(ListObjects(prefix=video_prefix(job.video_id)))).objects
+
+
+@pytest.mark.matrix(21)
+async def test_reconcilers_at_the_same_moment_ring_once_and_take_back_once(farm: Farm) -> None:
+    """A step whose lease ran out costs one attempt, however many look for it."""
+    first_run_lost = asyncio.Event()
+
+    async def works(context: StepContext) -> StepResult:
+        if context.attempt == 1:
+            first_run_lost.set()
+            await asyncio.Event().wait()
+        return StepResult()
+
+    farm.use(single(works))
+    job = await farm.submit()
+    async with farm.worker("a", reconciles=False) as worker:
+        await worker.engine.claim_all()
+        await first_run_lost.wait()
+        async with farm.units_of_work.for_worker() as one, farm.units_of_work.for_worker() as other:
+            assert [await one.jobs.try_lock_reconciler(), await other.jobs.try_lock_reconciler()] == [True, False]
+        await farm.expire((await farm.job(job.id)).step_named("work"))
+        async with farm.worker("b"), farm.worker("c"):
+            job = await farm.finished(job.id)
+    assert (job.state, job.step_named("work").attempt) == (JobState.SUCCEEDED, 2)

@@ -19,6 +19,7 @@ async def done(context: StepContext) -> StepResult:
     return StepResult(output={})
 
 
+@pytest.mark.matrix(23)
 async def test_a_step_is_left_to_a_worker_that_can_run_it(farm: Farm) -> None:
     """Row 23 of the fault matrix: an old worker meets a step that a newer version, or a plugin elsewhere, brought."""
     newer, handler = single(done, name="newer")
@@ -48,6 +49,7 @@ async def test_unknown_steps_at_the_head_of_the_queue_keep_nothing_behind_them(f
         assert (await farm.finished(job.id)).state is JobState.SUCCEEDED
 
 
+@pytest.mark.matrix(23)
 @pytest.mark.complaint(1)
 async def test_a_step_that_no_worker_can_run_fails_and_says_what_is_missing(farm: Farm) -> None:
     spec, handler = single(done, name="orphan")

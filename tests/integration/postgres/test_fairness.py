@@ -215,6 +215,7 @@ FILL = (
 )
 
 
+@pytest.mark.matrix(24)
 async def test_a_backlog_of_ten_thousand_is_shared_fairly_and_none_of_it_expires(worker, backlog, alice, bob):
     """Every waiting owner has one before anybody has two, whatever came first, and even the oldest is still there."""
     claimed = [await claim(worker) for _ in range(102)]

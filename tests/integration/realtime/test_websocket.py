@@ -103,6 +103,7 @@ async def test_reconnecting_clients_resume_without_loss_while_events_go_on(
     assert [task.result() for task in consumers] == [list(range(1, total + 1))] * 3
 
 
+@pytest.mark.matrix(22)
 @pytest.mark.complaint(2)
 async def test_emptied_valkey_loses_nothing(valkey: Valkey, database: EventDatabase) -> None:
     async with echo(valkey, database) as api, api.session() as session:
@@ -193,6 +194,7 @@ async def test_stopped_hub_sends_1012_by_itself(valkey: Valkey, database: EventD
         assert await close_code(session.socket) == 1012
 
 
+@pytest.mark.matrix(22)
 async def test_client_that_never_reads_delays_nobody_and_is_forgotten(
     valkey: Valkey, database: EventDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:

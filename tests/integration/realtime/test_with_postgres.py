@@ -24,6 +24,7 @@ pytestmark = pytest.mark.integration
 COMMITS = 40
 
 
+@pytest.mark.matrix(22)
 async def test_concurrent_commits_reach_every_connection_whatever_becomes_of_valkey(database, valkey: Valkey) -> None:
     owners = [user(n) for n in (100, 101, 102)]
     bus = RedisEventBus(valkey.url)
