@@ -15,12 +15,14 @@ MIN_SECRET_CHARS = 8
 """What is shorter would be found everywhere, and is no secret."""
 HIDDEN = "[secret]"
 
+# Callers choose some of these texts (paths, names), so the time must grow with their length, not with its square: what
+# may begin anywhere is looked for only where a run of its characters begins, and gives nothing back.
 _SHAPES = re.compile(
     r"""
-    (?P<jwt> \beyJ[\w-]{5,}\.[\w-]+\.[\w-]* )                                       # RFC 7519, compact
+    (?P<jwt> (?<![\w-])(?=(?:[\w-]*-)?eyJ[\w-]{5})[\w-]++\.[\w-]++\.[\w-]* )           # RFC 7519, compact
     | (?P<bearer> \bbearer\s+ ) [\w.~+/=-]+                                           # RFC 6750
     | (?P<parameter> [?&](?:[\w-]*(?:token|ticket|signature|secret)|sig|key|api_key)= ) [^&\s"'<>)\]}]+
-    | (?P<login> \b[a-z][a-z0-9+.-]*://[^\s/:@]* : ) [^\s/@]+ (?=@)                     # RFC 3986, userinfo
+    | (?P<login> (?<![a-z0-9+.-])[a-z0-9+.-]++://[^\s/:@]* : ) [^\s/@]+ (?=@)                     # RFC 3986, userinfo
     """,
     re.VERBOSE | re.IGNORECASE,
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from echo_core.adapters.redaction import Redactor, secrets_in
@@ -23,6 +25,8 @@ JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
         ("'/ws?ticket=abc'", "'/ws?ticket=[secret]'"),
         ("/o?X-Goog-Signature=abc&signature=def", "/o?X-Goog-Signature=[secret]&signature=[secret]"),
         ("https://x.test/?key=AIza&sig=9", "https://x.test/?key=[secret]&sig=[secret]"),
+        (f"/pages/x-{JWT}", "/pages/[secret]"),
+        ("url=-redis://:hunter2@db/0", "url=-redis://:[secret]@db/0"),
         ("my key = opensesame.", "my key = [secret]."),
     ],
 )
@@ -44,6 +48,20 @@ def test_secrets_are_hidden_and_the_rest_is_kept(text: str, shown: str) -> None:
 )
 def test_what_is_no_secret_stays(text: str) -> None:
     assert Redactor(["opensesame", "", "short"])(text) == text
+
+
+@pytest.mark.parametrize("piece", ["eyJaaaaa-", "a.", "eyJaaaaa.", "?token", "://a:", "bearer "])
+def test_time_grows_with_the_length_of_a_hostile_text_and_not_with_its_square(piece: str) -> None:
+    redact = Redactor(["opensesame"])
+
+    def takes_s(characters: int) -> float:
+        text = piece * (characters // len(piece))
+        begun = time.thread_time()
+        redact(text)
+        return time.thread_time() - begun
+
+    # Four times as long takes four times as long; of a square it would be sixteen.
+    assert min(takes_s(32_000) for _ in range(3)) < 10 * max(min(takes_s(8_000) for _ in range(3)), 0.001)
 
 
 def test_every_secret_of_the_configuration_is_known() -> None:
