@@ -19,10 +19,9 @@ def worker_scratch(root: Path) -> Iterator[tuple[str, Path]]:
     sweep(root)
     name = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
     directory = root / name
-    lock = os.open(_lock_path(directory), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    # Locked before the directory exists, so that nobody can take a living worker's for a dead one's.
+    lock = _locked(_lock_path(directory))
     try:
-        # Locked before the directory exists, so that nobody can take a living worker's for a dead one's.
-        fcntl.flock(lock, fcntl.LOCK_EX)
         directory.mkdir(mode=0o700)
         yield name, directory
     finally:
@@ -50,6 +49,17 @@ def sweep(root: Path) -> None:
             lock_path.unlink(missing_ok=True)
         finally:
             os.close(lock)
+
+
+def _locked(path: Path) -> int:
+    """A new file's descriptor, locked. Between the two somebody may sweep the file: a lock on what has no name any more
+    would tell nobody that its worker lives."""
+    while True:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if os.fstat(lock).st_nlink:
+            return lock
+        os.close(lock)
 
 
 def _lock_path(directory: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
 
@@ -26,6 +27,26 @@ def test_directory_of_a_killed_worker_is_swept_and_that_of_a_living_one_kept(tmp
         assert not dead.exists()
         assert living.is_dir()
         assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_worker_whose_lock_is_swept_while_it_starts_takes_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real_flock = fcntl.flock
+    swept: list[Path] = []
+
+    def sweeper_was_faster(fd: int, operation: int) -> None:
+        if operation == fcntl.LOCK_EX and not swept:
+            swept.extend(tmp_path.glob("*.lock"))
+            swept[0].unlink()
+        real_flock(fd, operation)
+
+    monkeypatch.setattr(fcntl, "flock", sweeper_was_faster)
+    with worker_scratch(tmp_path) as (_, living):
+        assert swept
+        sweep(tmp_path)
+        assert living.is_dir()
+        assert living.with_name(f"{living.name}.lock").exists()
 
 
 def test_two_workers_may_sweep_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
