@@ -26,7 +26,7 @@ import psutil  # type: ignore[import-untyped]
 import structlog
 
 from echo_core.adapters.memory import Memory, read_memory
-from echo_core.application.admission import Prospect, Room, Shortage
+from echo_core.application.admission import ASK_AGAIN_S, Prospect, Room, Shortage
 from echo_core.plugin_api.needs import Needs
 
 log = structlog.get_logger("echo.admission")
@@ -37,6 +37,8 @@ PATIENCE_S = 60.0
 """A step that has waited for so long is kept room for: others may not take what it needs."""
 FORGET_WAITING_S = 30.0
 """A step that has not asked again for so long waits no more: it was cancelled, or runs elsewhere."""
+SILENCE_S = 2 * ASK_AGAIN_S
+"""A worker that lets nobody ask for longer has no slot free; that time does not count against those who wait."""
 
 
 @dataclass(slots=True)
@@ -85,6 +87,7 @@ class FileReservations:
         self._resident = resident or resident_below
         self._clock = clock
         self._own = _Held(socket.gethostname(), os.getpid())
+        self._heard_at = clock()
         self._mutex = threading.Lock()
 
     async def reserve(self, directory: str, needs: Needs, *, claimant: str) -> Shortage | None:
@@ -98,7 +101,7 @@ class FileReservations:
 
     def _reserve(self, directory: str, needs: Needs, claimant: str) -> Shortage | None:
         with self._mutex, self._alone():
-            now = self._clock()
+            now = self._heard()
             everybody = {self._name: self._own, **dict(self._others())}
             for held in everybody.values():
                 held.waiting = {who: w for who, w in held.waiting.items() if now - w.asked < FORGET_WAITING_S}
@@ -122,9 +125,20 @@ class FileReservations:
             return shortage
 
     def _release(self, directory: str) -> None:
-        with self._mutex, self._alone():
+        with self._mutex:
+            self._heard()
             self._own.promises.pop(directory, None)
-            self._write()
+            with self._alone():
+                self._write()
+
+    def _heard(self) -> float:
+        """Now; what was silent while our steps ran was no time to ask in, so nobody is forgotten for it."""
+        now = self._clock()
+        silence_s, self._heard_at = now - self._heard_at, now
+        if silence_s > SILENCE_S and self._own.promises:
+            for waiting in self._own.waiting.values():
+                waiting.asked += silence_s
+        return now
 
     # --- deciding ----------------------------------------------------------------------------------------------
 

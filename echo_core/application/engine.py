@@ -234,8 +234,12 @@ class Engine:
         return Claim(job=claimed, step_id=step.id, lease_token=claimed.step(step.id).lease_token), shortage
 
     async def _release(self, step: Step, lease_token: int) -> None:
-        if self._admission is not None:
-            await self._admission.release(step, lease_token)
+        try:
+            if self._admission is not None:
+                await self._admission.release(step, lease_token)
+        except Exception:
+            # A disk that fails here must cost neither the slot nor the worker.
+            log.exception("step.release_failed", step=step.name)
 
     def _occupy(self, resource: Resource, change: int) -> None:
         self._used[resource] += change

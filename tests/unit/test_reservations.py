@@ -15,7 +15,7 @@ import pytest
 from echo_core.adapters.memory import Memory
 from echo_core.adapters.reservations import FORGET_WAITING_S, PATIENCE_S, FileReservations, resident_below
 from echo_core.adapters.scratch import worker_scratch
-from echo_core.application.admission import Prospect, Room, Shortage
+from echo_core.application.admission import ASK_AGAIN_S, Prospect, Room, Shortage
 from echo_core.plugin_api.needs import Needs
 
 GIB = 1 << 30
@@ -197,8 +197,22 @@ async def test_who_asks_no_more_keeps_nobody_waiting(worker: Worker, clock: Cloc
         assert await prospect(one, "large", memory(4.5)) is Prospect.WAIT
         clock.now += PATIENCE_S / 4
     assert await prospect(one, "small-2", memory(1)) is Prospect.WAIT
-    clock.now += FORGET_WAITING_S
-    assert await prospect(one, "small-2", memory(1)) is None
+    for _ in range(int(FORGET_WAITING_S / ASK_AGAIN_S)):
+        clock.now += ASK_AGAIN_S
+        answer = await prospect(one, "small-2", memory(1))
+    assert answer is None
+
+
+async def test_who_could_not_ask_while_every_slot_was_taken_still_has_its_patience(
+    worker: Worker, clock: Clock
+) -> None:
+    one, _ = worker()
+    assert await prospect(one, "small-1", memory(1)) is None
+    assert await prospect(one, "large", memory(4.5)) is Prospect.WAIT
+    clock.now += 2 * PATIENCE_S
+    await one.release("small-1")
+    assert await prospect(one, "small-2", memory(1)) is Prospect.WAIT
+    assert await prospect(one, "large", memory(4.5)) is None
 
 
 async def test_a_file_that_makes_no_sense_promises_nothing(worker: Worker) -> None:

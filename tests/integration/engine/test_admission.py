@@ -164,6 +164,21 @@ async def test_claim_that_could_not_be_committed_keeps_nothing_reserved(
         assert await reservations.reserve("other", Needs(memory_bytes=900 * MIB), claimant="other") is None
 
 
+async def test_reservation_that_cannot_be_given_back_costs_neither_the_slot_nor_the_worker(
+    farm: Farm, reservations: FileReservations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(directory: str) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(reservations, "release", broken)
+    work = Held()
+    work.go_on.set()
+    farm.use(single(work, needs=needs(100)))
+    async with farm.worker(cpu=1, reservations=reservations):
+        for _ in range(2):
+            assert (await farm.finished((await farm.submit()).id)).state is JobState.SUCCEEDED
+
+
 async def test_needs_that_cannot_be_told_do_not_keep_a_step_from_running(
     farm: Farm, reservations: FileReservations
 ) -> None:
