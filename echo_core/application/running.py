@@ -206,7 +206,7 @@ class StepRun:
 
 
 async def delete_objects(storage: StorageBackend, keys: Sequence[str]) -> None:
-    """Delete objects that nothing names any more; what fails now is swept later."""
+    """Delete objects that nothing names any more; what fails is left to a sweep (``sweeping.py``) or an audit."""
     for key in keys:
         try:
             await storage.delete(key)

@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from echo_core.application.job_changes import store_change
-from echo_core.application.ports import Claim, UnitOfWork, WorkerUnitsOfWork
+from echo_core.application.ports import Claim, UnitOfWork, UnsweptStep, WorkerUnitsOfWork
 from echo_core.application.processing import MEDIA
 from echo_core.application.running import StepRun, delete_objects
 from echo_core.application.sweeping import Sweeper, unswept
@@ -188,10 +188,17 @@ class Settler:
                 if isinstance(outcome, Succeeded) and run is not None:
                     run.recorded(outcome.rows)
                 if (left := unswept(job, claim.step_id)) is not None:
-                    await self._sweeper.sweep(left)
+                    await self._sweep(left)
         log.info("step.ended", outcome=name, code=code or None, seconds=round(seconds, 3))
         await self._metrics.step_ended(step=step.name, resource=step.resource, outcome=name, code=code, seconds=seconds)
         return job
+
+    async def _sweep(self, left: UnsweptStep) -> None:
+        try:
+            await self._sweeper.sweep(left)
+        except Exception:
+            # The outcome stands, whatever the storage says; a reconciler sweeps later.
+            log.warning("storage.sweep_delayed", exc_info=True)
 
     async def _record(self, claim: Claim, outcome: Outcome) -> Job:
         delay_s = 0.05

@@ -10,11 +10,10 @@ from __future__ import annotations
 import structlog
 
 from echo_core.application.ports import UnsweptStep, WorkerUnitsOfWork
-from echo_core.application.running import delete_objects
 from echo_core.domain.ids import StepId
 from echo_core.domain.jobs import Job
 from echo_core.domain.uploads import lease_token_of, step_prefix
-from echo_core.plugin_api.errors import EchoError
+from echo_core.plugin_api.errors import EchoError, UnavailableError
 from echo_core.plugin_api.storage import ListObjects, StorageBackend
 
 log = structlog.get_logger("echo.sweeper")
@@ -29,7 +28,7 @@ def unswept(job: Job, step_id: StepId) -> UnsweptStep | None:
 
 
 class Sweeper:
-    """Sweeps. What fails is tried again by a later round of the reconciler."""
+    """Sweeps. What fails is left for a later round of the reconciler."""
 
     def __init__(self, *, units_of_work: WorkerUnitsOfWork, storage: StorageBackend) -> None:
         self._units_of_work = units_of_work
@@ -39,6 +38,7 @@ class Sweeper:
         """Remove every object of the step's runs that no row names, and note that it was done.
 
         Only tokens up to ``left.lease_token`` count: the step may be running again, and that run has yet to record.
+        Raises ``UnavailableError``: nothing else can be swept now either. Other failures are logged.
         """
         prefix = step_prefix(left.video_id, left.name)
         try:
@@ -46,9 +46,13 @@ class Sweeper:
             old = [key for key in stored if (token := lease_token_of(key, prefix)) and token <= left.lease_token]
             async with self._units_of_work.for_worker() as uow:
                 named = {row.storage_key for row in await uow.artefacts.list_for_video(left.video_id)} if old else set()
-            await delete_objects(self._storage, [key for key in old if key not in named])
+            for key in old:
+                if key not in named:
+                    await self._storage.delete(key)
             async with self._units_of_work.for_worker() as uow:
                 await uow.jobs.mark_swept(left.step_id, left.lease_token)
+        except UnavailableError:
+            raise
         except EchoError as error:
             log.warning("storage.sweep_failed", step=left.name, video_id=str(left.video_id), error=error.message)
 

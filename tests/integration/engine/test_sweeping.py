@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
@@ -10,9 +11,9 @@ from echo_core.application.ports import UnsweptStep
 from echo_core.application.sweeping import Sweeper
 from echo_core.domain.jobs import Job, JobState, StepState
 from echo_core.domain.uploads import artefact_key, step_prefix
-from echo_core.plugin_api.errors import InvalidRequestError
+from echo_core.plugin_api.errors import EchoError, InvalidRequestError, UnavailableError
 from echo_core.plugin_api.steps import RetryPolicy, StepContext, StepResult
-from echo_core.plugin_api.storage import ListObjects
+from echo_core.plugin_api.storage import ListObjects, ObjectPage
 from tests.integration.engine.conftest import DEADLINE_S, Farm, single
 
 pytestmark = pytest.mark.integration
@@ -88,3 +89,48 @@ async def test_sweep_leaves_the_objects_of_a_newer_run_and_those_that_have_rows(
     assert old != newer
     assert await farm.storage.list(ListObjects(prefix=f"videos/{job.video_id}/source")) == source
     assert (await farm.job(job.id)).steps[0].swept_token == 1
+
+
+@pytest.mark.parametrize("error", [InvalidRequestError("No."), UnavailableError("Away.")])
+async def test_what_could_not_be_removed_is_not_taken_for_swept(
+    farm: Farm, error: EchoError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(key: str) -> None:
+        raise error
+
+    farm.use(single(for_ever))
+    job = await farm.submit()
+    key = leave(farm, job, 1)
+    left = UnsweptStep(step_id=job.steps[0].id, video_id=job.video_id, name="work", lease_token=1)
+    sweeper = Sweeper(units_of_work=farm.units_of_work, storage=farm.storage)
+    with monkeypatch.context() as patched:
+        patched.setattr(farm.storage, "delete", refuse)
+        with suppress(UnavailableError):
+            await sweeper.sweep(left)
+    assert (await farm.job(job.id)).steps[0].swept_token == 0
+    assert await left_of(farm, job) == [key]
+    await sweeper.sweep(left)
+    assert await left_of(farm, job) == []
+
+
+@pytest.mark.parametrize("trouble", [UnavailableError("Away."), OSError("Broken.")])
+async def test_step_ends_as_it_did_although_storage_cannot_be_swept(
+    farm: Farm, trouble: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(request: ListObjects) -> ObjectPage:
+        raise trouble
+
+    async def fails(context: StepContext) -> StepResult:
+        raise InvalidRequestError("No.")
+
+    farm.use(single(fails))
+    with monkeypatch.context() as patched:
+        patched.setattr(farm.storage, "list", refuse)
+        async with farm.worker(reconciles=False) as worker:
+            job = await farm.submit()
+            leave(farm, job, 1)
+            await worker.engine.claim_all()
+            assert (await farm.finished(job.id)).state is JobState.FAILED
+        assert ("work", "failed", InvalidRequestError.default_code) in worker.counts.outcomes
+    async with farm.worker():
+        await until_clean(farm, job)
