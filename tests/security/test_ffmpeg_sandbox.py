@@ -199,6 +199,7 @@ CALLS = {
     "connect to a port": "socket.create_connection(('127.0.0.1', tcp_port), 5)",
     "send a datagram": "socket.socket(type=socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', 9))",
     "connect to a local socket": "socket.socket(socket.AF_UNIX).connect(unix_socket)",
+    "make a socket in a pair": "socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)",
     "signal the worker": "os.kill(worker, 0)",
     "limit the worker": "import resource; resource.prlimit(worker, resource.RLIMIT_CORE)",
     "open its input to everybody": "os.chmod(source, 0o666)",

@@ -80,6 +80,7 @@ PRLIMIT64 = (302, 261)
 """Of these the only one that means itself by 0."""
 REFUSED = (
     ((41, 198), (425, 425)),  # socket, io_uring_setup (which makes sockets too)
+    ((53, 199),),  # socketpair: one of datagrams can send to any local socket that has a path
     ((57, None), (58, None)),  # fork, vfork: no other process; threads come through clone
     ((101, 117), (310, 270), (311, 271), (440, 440), (312, 272)),  # ptrace, process_vm_*, process_madvise, kcmp
     ((434, 434), (438, 438), (424, 424)),  # pidfd_open, pidfd_getfd, pidfd_send_signal
