@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -12,7 +13,7 @@ from echo_core.application.storage_audit import Disagreement, Finding, StorageAu
 from echo_core.application.videos import bury_video
 from echo_core.domain.ids import new_video_id
 from echo_core.domain.jobs import Job, JobState
-from echo_core.domain.uploads import artefact_key
+from echo_core.domain.uploads import UploadState, artefact_key
 from echo_core.plugin_api.steps import StepContext, StepResult
 from echo_core.plugin_api.storage import ListObjects
 from tests.integration.engine.conftest import Farm, single
@@ -98,6 +99,16 @@ async def test_what_a_running_step_has_stored_is_left_alone(farm: Farm) -> None:
         go_on.set()
         await farm.finished(job.id)
     assert (result.findings, result.young) == ([], 1)
+
+
+async def test_an_upload_whose_bytes_are_there_and_that_nobody_completed_yet_is_left_alone(farm: Farm) -> None:
+    (job,) = await processed(farm)
+    async with farm.units_of_work.for_worker() as uow:
+        upload = await uow.uploads.get(job.video_id, for_update=True)
+        await uow.uploads.save(replace(upload, state=UploadState.OPEN))
+    result = await audit(farm, fix=True)
+    assert (result.findings, result.young) == ([], 1)
+    assert upload.storage_key in await keys(farm, job)
 
 
 @pytest.mark.complaint(6)
