@@ -50,6 +50,8 @@ class WatchPace:
     polling_s: float = 1.0
     live_s: float = 5.0
     reconnect: Backoff = field(default_factory=lambda: Backoff(first_s=1.0, max_s=15.0))
+    away: Backoff = field(default_factory=Backoff)
+    """A server that restarts in the middle is waited for, as long as an upload waits for it."""
 
 
 class Watcher:
@@ -71,7 +73,7 @@ class Watcher:
         try:
             while True:
                 self._changed.clear()
-                self._job = await self._api.call(Job, "GET", f"/videos/jobs/{self._job_id}")
+                self._job = await self._api.call(Job, "GET", f"/videos/jobs/{self._job_id}", backoff=self._pace.away)
                 self._view.job(self._job, live=self._live)
                 if self._job.finished:
                     return self._job

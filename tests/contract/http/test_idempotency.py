@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +17,7 @@ from echo_core.entrypoints.http import idempotency, server
 from echo_core.entrypoints.http.app import PluginRoutes
 from echo_core.entrypoints.http.operations import OperationEndpoint
 from echo_core.plugin_api import DomainError, RoutesSpec
-from tests.fakes.api import OTHER, FakeApi, bearer, begin, completion, uploaded
+from tests.fakes.api import LIMITS, OTHER, FakeApi, bearer, begin, completion, uploaded
 
 URL = "/api/v1/videos/signed-upload-url"
 BODY = {"filename": "a.mp4", "contentType": "video/mp4", "sizeBytes": 5}
@@ -214,6 +215,17 @@ async def test_posts_of_plugins_that_know_their_caller_are_done_once() -> None:
     assert [r.json()["calls"] for r in (first, other_path, somebody, *put)] == [1, 2, 3, 4, 5]
     assert (too_long.status_code, too_long.json()["code"]) == (413, "body_too_large")
     assert without_key.json()["length"] == 5000
+
+
+async def test_a_body_under_a_key_that_does_not_go_on_is_given_up() -> None:
+    async def body() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.sleep(30)
+
+    api = FakeApi(limits=replace(LIMITS, body_idle_timeout_s=0.05))
+    async with api.client(plugin_routes=PLUGIN) as client, asyncio.timeout(20):
+        response = await client.post("/plugins/things/make/a", content=body(), headers=KEY)
+    assert (response.status_code, response.json()["code"]) == (408, "body_timeout")
 
 
 async def test_an_answer_of_a_plugin_that_is_too_long_to_keep_is_not_given_again_nor_the_request_done() -> None:
