@@ -1,13 +1,15 @@
 """What a call is said to take, and what ffmpeg then takes."""
 
 import asyncio
+import os
 import re
 import subprocess
 from pathlib import Path
 
+import pytest
 from echo_transcode_ffmpeg.binaries import find_tools
 from echo_transcode_ffmpeg.config import FfmpegConfig
-from echo_transcode_ffmpeg.encode import ladder_argv
+from echo_transcode_ffmpeg.encode import encoder_threads, ladder_argv
 from echo_transcode_ffmpeg.transcoder import FfmpegTranscoder
 
 from echo_core.plugin_api import EstimateRequest, LadderRequest, MediaInfo, PlanLadder, VideoStream
@@ -44,6 +46,14 @@ def test_estimated_memory_is_what_an_encode_takes(tmp_path: Path) -> None:
     taken = int(told[1]) * 1024
     estimated = ladder_memory(config, found)
     assert taken <= estimated <= 2 * taken, f"{taken / MIB:.0f} MiB taken, {estimated / MIB:.0f} MiB estimated"
+
+
+def test_encoders_have_threads_where_the_system_does_not_tell_which_processors_are_ours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    assert encoder_threads(FfmpegConfig(threads=0)) == 3
 
 
 def test_estimate_grows_with_picture_threads_and_depth_and_ends_at_the_limit() -> None:
