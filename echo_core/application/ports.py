@@ -247,7 +247,7 @@ class StoredRow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VideoInventory:
-    """Everything that a video should have in storage; ``running``: a step of it runs."""
+    """Everything that a video should have in storage; ``running``: a step of it runs, or its upload goes on."""
 
     id: VideoId
     deleted: bool

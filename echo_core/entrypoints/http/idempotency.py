@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -13,8 +14,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from echo_core.application.idempotency import ERROR_STATUS, run_once
 from echo_core.application.ports import StoredResponse
+from echo_core.application.services import Limits
 from echo_core.domain.errors import TooLargeError
 from echo_core.entrypoints.http.errors import PROBLEM_JSON, RequestError, new_problem
+from echo_core.entrypoints.http.middleware import slow_body
 from echo_core.entrypoints.http.state import services_of, user_of
 
 MAX_KEY_LENGTH = 255
@@ -90,7 +93,7 @@ class OncePerKey:
             await self.app(scope, receive, send)
             return
         path = request.url.path
-        body = await _bounded_body(request, services_of(request).limits.max_body_bytes)
+        body = await _bounded_body(request, services_of(request).limits)
 
         async def run() -> StoredResponse:
             recording = _Recording(send)
@@ -172,9 +175,17 @@ def _request_hash(method: str, path: str, body: bytes) -> str:
     return digest.hexdigest()
 
 
-async def _bounded_body(request: Request, max_bytes: int) -> bytes:
-    body = bytearray()
-    async for piece in request.stream():
+async def _bounded_body(request: Request, limits: Limits) -> bytes:
+    body, max_bytes = bytearray(), limits.max_body_bytes
+    pieces = request.stream()
+    while True:
+        try:
+            async with asyncio.timeout(limits.body_idle_timeout_s):
+                piece = await anext(pieces, None)
+        except TimeoutError:
+            raise slow_body(limits.body_idle_timeout_s) from None
+        if piece is None:
+            return bytes(body)
         body += piece
         if len(body) > max_bytes:
             raise TooLargeError(
@@ -183,7 +194,6 @@ async def _bounded_body(request: Request, max_bytes: int) -> bytes:
                 code="body_too_large",
                 remedy="Send less, or send it without a key.",
             )
-    return bytes(body)
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:

@@ -197,6 +197,17 @@ class RequestLimit:
             self.running[kind] -= 1
 
 
+def slow_body(idle_timeout_s: float) -> RequestError:
+    """What a body that does not go on is answered with."""
+    return RequestError(
+        408,
+        "body_timeout",
+        f"The rest of the body did not arrive within {idle_timeout_s:.0f} seconds.",
+        "Send the request again.",
+        headers={"Connection": "close"},
+    )
+
+
 class BodyLimit:
     """Refuses bodies over the limit, announced or not, with a problem that names the limit.
 
@@ -229,13 +240,7 @@ class BodyLimit:
                 async with asyncio.timeout(self.idle_timeout_s):
                     message = await receive()
             except TimeoutError:
-                raise RequestError(
-                    408,
-                    "body_timeout",
-                    f"The rest of the body did not arrive within {self.idle_timeout_s:.0f} seconds.",
-                    "Send the request again.",
-                    headers={"Connection": "close"},
-                ) from None
+                raise slow_body(self.idle_timeout_s) from None
             whole = not message.get("more_body", False)
             received_bytes += len(message.get("body", b""))
             if received_bytes > self.max_body_bytes:

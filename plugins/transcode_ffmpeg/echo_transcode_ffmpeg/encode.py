@@ -87,7 +87,8 @@ def video_options(config: FfmpegConfig, request: LadderRequest, rung: Rung) -> d
 def encoder_threads(config: FfmpegConfig) -> int:
     """Threads of each rung's encoder. x264 would take half as many again as there are processors, for each rung: more
     memory and more to wait for, and no more speed, since the rungs share the processors anyway."""
-    return config.threads or min(MAX_THREADS, len(os.sched_getaffinity(0)))
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return config.threads or min(MAX_THREADS, processors)
 
 
 def audio_options(config: FfmpegConfig, media: MediaInfo, segment_s: float) -> dict[str, Any]:

@@ -269,7 +269,7 @@ def _stand_back(nice: int) -> None:
     os.nice(nice)
     if hasattr(os, "SCHED_BATCH"):
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))  # never interrupts others when it wakes
-    if (call := IOPRIO_SET.get(os.uname().machine)) is not None:
+    if LINUX and (call := IOPRIO_SET.get(os.uname().machine)) is not None:
         _libc().syscall(call, IOPRIO_WHO_PROCESS, 0, IOPRIO_IDLE)
     _nice_autogroup(os.nice(0))
 
