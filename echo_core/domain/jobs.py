@@ -379,6 +379,13 @@ class Job:
         return replace(job, state=state, finished_at=finished_at)
 
 
+def _nothing_to_work_on(product: str, made_by: Sequence[Step]) -> str:
+    """Why a step is skipped, by the names of steps: its owner has never heard of products."""
+    if not made_by:
+        return f"No step of this job makes what it works on ({product})."
+    return f"It works on what {' or '.join(step.name for step in made_by)} makes, and there is nothing."
+
+
 def _moved_on(step: Step, steps: Mapping[str, Step], now: datetime) -> Step | None:
     """A pending step as queued or skipped, or None while it still has to wait."""
     producers: dict[str, list[Step]] = {}
@@ -393,7 +400,7 @@ def _moved_on(step: Step, steps: Mapping[str, Step], now: datetime) -> Step | No
         if any(p.state is StepState.SUCCEEDED for p in made_by):
             continue
         if all(p.state.finished for p in made_by):
-            return _ended(step, StepState.SKIPPED, now, skipped_reason=f"There is no {product} to work on.")
+            return _ended(step, StepState.SKIPPED, now, skipped_reason=_nothing_to_work_on(product, made_by))
         waiting = True
     if waiting or any(not steps[name].state.finished for name in step.after if name in steps):
         return None

@@ -69,6 +69,8 @@ def test_failed_requirement_skips_all_that_needed_it_and_fails_the_job() -> None
     assert job.state is JobState.FAILED
     assert job.first_error == ERROR
     assert set(states(job).values()) == {"failed", "skipped"}
+    reasons = {step.name: step.skipped_reason for step in job.steps}
+    assert reasons["inspect"] == "It works on what verify makes, and there is nothing."
 
 
 @pytest.mark.complaint(6)

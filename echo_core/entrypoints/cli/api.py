@@ -57,10 +57,12 @@ class ApiClient:
         idempotency_key: str | None = None,
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
+        backoff: Backoff | None = None,
     ) -> Answer:
-        """Send a request and read its answer. Raises ``ApiError``, ``CliError`` (``cannot_connect``)."""
+        """Send a request and read its answer; ``backoff``: more patience than usual. Raises ``ApiError``, ``CliError``
+        (``cannot_connect``)."""
         extra = {**(headers or {}), **({"Idempotency-Key": idempotency_key} if idempotency_key else {})}
-        response = await self.send(method, path, body=body, headers=extra, params=params)
+        response = await self.send(method, path, body=body, headers=extra, params=params, backoff=backoff)
         return read_answer(answer, response)
 
     async def send(
@@ -71,11 +73,13 @@ class ApiClient:
         body: Mapping[str, object] | None = None,
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
+        backoff: Backoff | None = None,
     ) -> httpx2.Response:
         """Send until there is an answer that will not change by itself. Raises like ``call``.
 
         A POST without Idempotency-Key is sent once.
         """
+        backoff = backoff or self.backoff
         may_repeat = method != "POST" or "Idempotency-Key" in (headers or {})
         failures = 0
         renewed = False
@@ -84,9 +88,9 @@ class ApiClient:
                 response = await self._send_once(method, path, body, headers or {}, params or {})
             except httpx2.TransportError as error:
                 failures += 1
-                if not may_repeat or not self._was_reachable or self.backoff.exhausted(failures):
+                if not may_repeat or not self._was_reachable or backoff.exhausted(failures):
                     raise cannot_connect(self.url, error) from error
-                await self.backoff.wait(failures)
+                await backoff.wait(failures)
                 continue
             self._was_reachable = True
             if response.is_success:
@@ -98,9 +102,9 @@ class ApiClient:
                     continue
             transient = response.status_code in RETRIED_STATUSES or problem.code in RETRIED_CODES
             failures += 1
-            if not transient or not may_repeat or self.backoff.exhausted(failures):
+            if not transient or not may_repeat or backoff.exhausted(failures):
                 raise problem
-            await self.backoff.wait(failures, parsed_retry_after(response.headers.get("Retry-After")))
+            await backoff.wait(failures, parsed_retry_after(response.headers.get("Retry-After")))
 
     async def _send_once(
         self,

@@ -100,6 +100,8 @@ def _pointer(location: tuple[int | str, ...]) -> str:
 def _message(detail: ErrorDetails) -> str:
     if detail["type"] == "extra_forbidden":
         return "There is no such field."
+    if detail["type"] in {"too_short", "string_too_short"} and " at least 1 " in detail["msg"]:
+        return "This must not be empty."
     return detail["msg"].removeprefix("Value error, ").removeprefix("Invalid JSON: ")
 
 

@@ -10,6 +10,19 @@ from typing import Any
 
 Node = Mapping[str, Any]
 
+EVERYWHERE = {
+    "body_timeout": "408",
+    "database_busy": "503",
+    "database_unavailable": "503",
+    "identity_unavailable": "503",
+    "invalid_host": "400",
+    "method_not_allowed": "405",
+    "server_busy": "503",
+}
+"""Problems of the server and what it stands on, with their statuses: no operation names them as its own."""
+IDEMPOTENT_PLUGINS = {"idempotency_answer_not_kept": "409"}
+"""Problems of routes that the document does not have."""
+
 STYLE = """
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
 body { max-width: 60rem; margin: 0 auto; padding: 1rem; }
@@ -33,7 +46,7 @@ def render_page(document: Node) -> str:
             f"<p>{_prose(info['description'])}</p>",
             '<p>The same for programs: <a href="/openapi.json">openapi.json</a>.</p>',
             *_tags(document),
-            "<h2>Problems</h2><p>Every <code>code</code> that an error may have.</p>",
+            "<h2>Problems</h2><p>Every <code>code</code> that an error of the API may have; plugins have more.</p>",
             *_problem_list(document),
             "<h2>Models</h2>",
             *_models(document),
@@ -108,6 +121,8 @@ def _problem_list(document: Node) -> Iterator[str]:
                 if int(status) >= 400:
                     for code in re.findall(r"`(\w+)`", answer["description"]):
                         found.setdefault(code, (status, []))[1].append(operation["operationId"])
+    found |= {code: (status, ["any address"]) for code, status in EVERYWHERE.items()}
+    found |= {code: (status, ["routes of plugins"]) for code, status in IDEMPOTENT_PLUGINS.items()}
     yield "<table><tr><th>code<th>status<th>from</tr>"
     for code, (status, ids) in sorted(found.items()):
         origin = _text(", ".join(sorted(set(ids))))

@@ -102,7 +102,8 @@ OPERATIONS = (
             )
         },
         problems={
-            413: ("upload_too_large",),
+            409: ("too_many_unfinished_uploads",),
+            413: ("upload_too_large", "quota_exceeded"),
             422: ("invalid_filename", "invalid_content_type", "unsupported_content_type", "empty_file"),
             507: ("insufficient_storage",),
         },

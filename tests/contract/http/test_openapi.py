@@ -90,6 +90,16 @@ async def test_the_page_needs_nothing_from_elsewhere_and_runs_no_script() -> Non
     assert re.findall(r'(?:src|href)="(?!#|/)', page.text) == []
 
 
+async def test_every_code_that_the_guide_names_is_on_the_page() -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "http.md").read_text()
+    table = guide.partition("| status | means |")[2].partition("\n\n")[0]
+    named = {code for code in re.findall(r"`([a-z_]+)`", table) if "_" in code}
+    async with FakeApi().client(user=None) as client:
+        page = await client.get("/docs")
+    assert {"server_busy", "quota_exceeded"} <= named
+    assert [code for code in sorted(named) if f'id="problem-{code}"' not in page.text] == []
+
+
 async def test_the_type_of_a_problem_is_an_anchor_of_the_page() -> None:
     async with FakeApi().client(user=None) as client:
         problem = (await client.get("/api/v1/videos")).json()

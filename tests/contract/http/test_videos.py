@@ -159,6 +159,15 @@ async def test_metadata_changes_only_what_is_said_and_marks_it_as_edited() -> No
     assert api.database.event_types()[-1] == "video.updated"
 
 
+async def test_an_empty_title_is_refused_in_plain_words() -> None:
+    api = FakeApi()
+    async with api.client() as client:
+        video_id, _ = await uploaded(api, client)
+        response = await client.put(f"/api/v1/videos/{video_id}/metadata", json={"title": "  "})
+    assert response.status_code == 422
+    assert response.json()["errors"] == [{"pointer": "/title", "message": "This must not be empty."}]
+
+
 async def test_saying_what_is_there_already_changes_nothing() -> None:
     api = FakeApi()
     async with api.client() as client:

@@ -67,6 +67,8 @@ class FakeEcho:
         self.ranges: list[str] = []
         self.tokens: set[str] = {jwt()}
         self.faults: deque[int] = deque()
+        self.away = 0
+        """So many readings of a job are answered 503."""
         """Statuses that PUTs answer, one each, before anything is stored."""
         self.kept: deque[int] = deque()
         """How many bytes of a chunk are kept, one number for each PUT; all when empty."""
@@ -178,6 +180,9 @@ class FakeEcho:
     async def _job(self, request: Request) -> Response:
         if refused := self._refused(request):
             return refused
+        if self.away:
+            self.away -= 1
+            return problem(503, "database_unavailable", "The database does not answer.")
         wanted = request.path_params["id"]
         video = next((v for v in self.videos.values() if v.job_id == wanted), None)
         if video is None:

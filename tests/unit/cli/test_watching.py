@@ -11,6 +11,7 @@ from echo_core.entrypoints.cli.api import ApiClient, open_http
 from echo_core.entrypoints.cli.backoff import Backoff
 from echo_core.entrypoints.cli.contract import Job
 from echo_core.entrypoints.cli.instance import FixedToken, Target
+from echo_core.entrypoints.cli.problems import ApiError
 from echo_core.entrypoints.cli.watching import Watcher, WatchPace
 
 JOB_ID = "0190a6f2-0000-7000-8000-00000000000a"
@@ -53,7 +54,7 @@ async def watch(
     async def at_once(_: float) -> None:
         return None
 
-    pace = WatchPace(polling_s=polling_s, live_s=live_s, reconnect=Backoff(sleep=at_once))
+    pace = WatchPace(polling_s=polling_s, live_s=live_s, reconnect=Backoff(sleep=at_once), away=Backoff(sleep=at_once))
     async with open_http(echo.url) as client:
         api = ApiClient(Target(echo.url, tokens or FixedToken(next(iter(echo.tokens)))), client)
         return await Watcher(api, JOB_ID, seen, pace=pace).run(), seen
@@ -106,6 +107,19 @@ async def test_without_a_websocket_the_job_is_polled(running: Any) -> None:
     running.closes.append(4403)
     job, _seen = await watch(running, polling_s=0.01, live_s=0.01)
     assert job.state == "succeeded"
+
+
+async def test_server_that_restarts_for_two_minutes_is_waited_for(running: Any) -> None:
+    running.away = Backoff().max_tries - 1
+    job, _seen = await watch(running)
+    assert job.state == "succeeded"
+
+
+async def test_server_that_does_not_come_back_ends_the_watch(running: Any) -> None:
+    running.away = Backoff().max_tries
+    with pytest.raises(ApiError) as raised:
+        await watch(running)
+    assert raised.value.code == "database_unavailable"
 
 
 async def test_refused_websocket_is_not_tried_again(running: Any) -> None:
