@@ -165,7 +165,12 @@ class RateLimiter:
             await self._something_taken.wait()
             await asyncio.sleep(self._exchange_s)
             self._something_taken.clear()
-            if not await self.exchange():
+            try:
+                told = await self.exchange()
+            except Exception:  # whatever it is: each process counting alone is better than none that serves
+                log.exception("rate_limits.exchange_failed")
+                told = False
+            if not told:
                 await asyncio.sleep(REST_S)
 
     async def exchange(self) -> bool:

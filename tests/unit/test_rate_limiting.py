@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from echo_core.application import rate_limiting
 from echo_core.application.rate_limiting import Buckets, RateLimiter, RatePolicy
 from echo_core.plugin_api.errors import UnavailableError
 
@@ -189,3 +190,29 @@ async def test_counts_are_exchanged_in_the_background_and_only_when_there_are_an
             await exchanged.wait()
         assert counts.calls == number
     running.cancel()
+
+
+async def test_exchanges_go_on_whatever_one_of_them_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rate_limiting, "REST_S", 0)
+    counts = Counts(Time())
+    add = counts.add
+    exchanged = asyncio.Event()
+    failures = [ValueError("not what a server would say")]
+
+    async def troubled(policy: RatePolicy, taken: Mapping[str, int]) -> Mapping[str, float]:
+        exchanged.set()
+        if failures:
+            raise failures.pop()
+        return await add(policy, taken)
+
+    counts.add = troubled  # type: ignore[method-assign]
+    limiter = RateLimiter(counts, users=POLICY, exchange_s=0)
+    assert limiter.users is not None
+    running = asyncio.create_task(limiter.run())
+    for _ in range(2):
+        exchanged.clear()
+        limiter.users.take("a")
+        async with asyncio.timeout(10):
+            await exchanged.wait()
+    running.cancel()
+    assert counts.calls == 1
