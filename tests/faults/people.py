@@ -159,7 +159,9 @@ class Person:
         url, offset, end = ticket["uploadUrl"], 0, time.monotonic() + PATIENCE_S
         while True:
             headers = {"Content-Type": "video/mp4"}
-            if offset:
+            if offset == len(content):  # all of it is there, only the end was not reached
+                headers["Content-Range"] = f"bytes */{len(content)}"
+            elif offset:
                 headers["Content-Range"] = f"bytes {offset}-{len(content) - 1}/{len(content)}"
             try:
                 sent = httpx2.put(url, content=content[offset:], headers=headers, timeout=30)

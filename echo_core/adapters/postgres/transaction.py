@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -113,8 +114,8 @@ async def transaction(engine: AsyncEngine, begin: str) -> AsyncIterator[Transact
         with translated():
             outcome = await driver.execute("commit")
         doomed = False
-    except BaseException:
-        doomed = not await _rolled_back(driver)
+    except BaseException as error:
+        doomed = _is_unanswered(error) or not await _rolled_back(driver)
         raise
     finally:
         await tx.release(doomed=doomed)
@@ -137,8 +138,8 @@ async def fetch_alone(engine: AsyncEngine, sql: str, *arguments: object) -> Any:
             value = await driver.fetchval(sql, *arguments)
         doomed = False
         return value
-    except BaseException:
-        doomed = not await _rolled_back(driver)
+    except BaseException as error:
+        doomed = _is_unanswered(error) or not await _rolled_back(driver)
         raise
     finally:
         await tx.release(doomed=doomed)
@@ -155,6 +156,15 @@ async def _connected(engine: AsyncEngine) -> PoolProxiedConnection:
             await greenlet_spawn(pooled.invalidate)
             pooled = await greenlet_spawn(engine.sync_engine.raw_connection)
         return pooled
+
+
+def _is_unanswered(error: BaseException) -> bool:
+    """Whether a statement was given up before the server answered it.
+
+    Then nobody knows whether a transaction is open: the driver believes the last answer, which may be from before the
+    ``begin``. And to ask may take as long as the statement did.
+    """
+    return isinstance(error, asyncio.CancelledError) or isinstance(error.__cause__, TimeoutError)
 
 
 async def _rolled_back(driver: Any) -> bool:

@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from echo_core.adapters.postgres.engine import driver_url, open_engine
 from echo_core.adapters.postgres.errors import translated
@@ -116,6 +117,25 @@ async def test_a_connection_lost_inside_a_transaction_is_unavailable_and_the_poo
     assert caught.value.code == "database_unavailable"
     async with transaction(worker_engine, BEGIN_AS_SERVICE) as tx:
         assert (await tx.execute(sa.text("select current_user"))).scalar_one() == "service_role"
+
+
+async def test_a_transaction_that_is_cancelled_at_any_moment_leaves_no_connection_inside_it(database, announced):
+    async def work(engine: AsyncEngine) -> None:
+        async with transaction(engine, BEGIN_AS_SERVICE) as tx:
+            await tx.execute(sa.text("select 1"))
+
+    async with open_engine(database.worker_url, pool_size=1) as engine:
+        for turns in range(60):
+            task = asyncio.create_task(work(engine))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            async with engine.connect() as connection:
+                driver = (await connection.get_raw_connection()).driver_connection
+                # Each statement outside a transaction has one of its own, so its number changes.
+                ids = [await driver.fetchval("select pg_current_xact_id()::text") for _ in range(2)]
+            assert ids[0] != ids[1], f"still in a transaction after {turns} turns"
 
 
 async def test_a_goodbye_to_an_idle_connection_is_unavailable():
