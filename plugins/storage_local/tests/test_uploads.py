@@ -201,6 +201,18 @@ async def test_commit_that_was_killed_half_way_can_be_repeated(served, storage, 
     assert (await storage.stat("v/a")).size_bytes == len(DATA)
 
 
+async def test_upload_whose_last_byte_came_and_whose_end_did_not_is_ended_by_asking(storage, http) -> None:
+    ticket = await begin(storage)
+    killed = storage.uploads.open(ticket.state)
+    killed.write([DATA])
+    killed.sync(storage.uploads.now_s())
+    killed.close()
+    assert await offset(storage, ticket) == len(DATA)
+    answer = await http.put(ticket.url, headers={"content-range": f"bytes */{len(DATA)}"})
+    assert answer.status_code == 200
+    assert await read_all(storage) == DATA
+
+
 async def test_what_does_not_fit_is_refused_before_a_byte_is_read(serve_store, http) -> None:
     async with serve_store() as served:
         ticket = await begin(served.storage, None)
