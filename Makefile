@@ -10,6 +10,9 @@ PLUGINS := $(wildcard plugins/*)
 EDITABLE := -e . $(addprefix -e ./,$(PLUGINS))
 MANIFESTS := pyproject.toml constraints.txt $(addsuffix /pyproject.toml,$(PLUGINS))
 
+# Suites that start whole instances, kill them, and measure how they share a machine: one test at a time.
+ALONE := tests/e2e tests/faults tests/scale
+
 .PHONY: help run install dev system-packages test soak check bench format openapi constraints clean
 
 help: ## this list
@@ -48,7 +51,8 @@ check: dev ## format, lint, types, import contracts, unit and contract tests
 	$(BIN)/pytest -q tests/unit tests/contract
 
 test: system-packages dev tests/e2e/node_modules ## every test, with real PostgreSQL, Valkey, ffmpeg and Chromium
-	$(BIN)/pytest
+	$(BIN)/pytest -q -n 2 --dist loadfile $(addprefix --ignore=,$(ALONE))
+	$(BIN)/pytest -q $(ALONE)
 
 soak: system-packages dev ## break a running Echo 1,000 times from seeds; SOAK="--faults 20 --seed 17" replays a schedule
 	$(BIN)/python -m tests.faults.soak $(SOAK)

@@ -174,7 +174,7 @@ async def open_world(database: Database, runner: asyncio.Runner, stack: AsyncExi
         ),
         storage=storage,
         engine=running_engine,
-        settler=Settler(units_of_work=worker, storage=storage, metrics=Counts()),
+        settler=Settler(units_of_work=worker, storage=storage, metrics=Counts(), sweeper=running_engine.sweeper),
         reconciler=Reconciler(
             engine=running_engine,
             units_of_work=worker,
