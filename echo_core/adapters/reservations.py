@@ -33,6 +33,9 @@ log = structlog.get_logger("echo.admission")
 
 HELD_SUFFIX = ".held"
 LEDGER = "ledger"
+LOCK_PATIENCE_S = 2.0
+LOCK_RETRY_S = 0.01
+"""A decision takes milliseconds. Whoever holds the lock for longer is stopped, or its disk hangs."""
 PATIENCE_S = 60.0
 """A step that has waited for so long is kept room for: others may not take what it needs."""
 FORGET_WAITING_S = 30.0
@@ -178,7 +181,9 @@ class FileReservations:
     def _alone(self) -> Iterator[None]:
         fd = os.open(self._root / LEDGER, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
+            if not _locked(fd):
+                # Its holder is frozen and decides nothing; a machine whose workers all wait for it would do nothing.
+                log.warning("reservations.lock_held", seconds=LOCK_PATIENCE_S)
             yield
         finally:
             os.close(fd)
@@ -197,6 +202,20 @@ class FileReservations:
                 raise
             # On a full disk nobody is let in anyway, and what we hold ourselves we know without the file.
             log.warning("reservations.unwritten", error=str(error))
+
+
+def _locked(fd: int) -> bool:
+    """Lock a file for this process alone; False: somebody else had it all the time."""
+    give_up_at = time.monotonic() + LOCK_PATIENCE_S
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > give_up_at:
+                return False
+            time.sleep(LOCK_RETRY_S)
+        else:
+            return True
 
 
 def _shortage(room: Room, needed: int, free: int, total: int, *, waits: bool) -> Shortage | None:

@@ -114,7 +114,10 @@ def _remaining_s(step: Step, now: datetime) -> float | None:
         elapsed_s = max(0.0, (now - step.started_at).total_seconds())
         if step.progress >= MIN_PROGRESS_TO_EXTRAPOLATE:
             return elapsed_s * (1.0 - step.progress) / step.progress
-        return max(0.1 * step.expected_s, step.expected_s - elapsed_s) if step.expected_s else None
+        if not step.expected_s:
+            return None
+        # Once it has taken longer than it should have, what it has taken already says more than what others took.
+        return max(0.1 * step.expected_s, step.expected_s - elapsed_s, elapsed_s - step.expected_s)
     return step.expected_s or None  # a weight alone is no time: the length of the media is not known yet
 
 

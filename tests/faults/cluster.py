@@ -338,9 +338,15 @@ class Cluster:
             program.send(signal.SIGCONT)
             if not program.runs:
                 program.start()
-        with self.redis() as client:
-            client.config_set("maxmemory", "0")
+        wait_for("Valkey takes writes", self._valkey_takes_writes)
         self.wait_ready()
+
+    def _valkey_takes_writes(self) -> bool:
+        try:
+            with self.redis() as client:
+                return bool(client.config_set("maxmemory", "0"))
+        except (redis.RedisError, OSError):
+            return False
 
     def fill_disk(self, *, leave_bytes: int) -> None:
         """Take all room but ``leave_bytes`` of the data directory's disk, until the file ``filler`` is removed."""

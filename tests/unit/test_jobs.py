@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -359,3 +360,11 @@ class JobMachine(RuleBasedStateMachine):
 
 
 TestJobMachine = JobMachine.TestCase
+
+
+@pytest.mark.parametrize(("elapsed_s", "remaining_s"), [(4, 16), (19.5, 2), (60, 40)])
+def test_a_step_that_takes_longer_than_expected_is_not_about_to_end_for_ever(elapsed_s: float, remaining_s: float):
+    job, step = run(new_job(), "verify")
+    steps = tuple(replace(s, expected_s=20.0 if s.id == step.id else 0.01) for s in job.steps)
+    eta_s = job_eta_s(replace(job, steps=steps), step.started_at + timedelta(seconds=elapsed_s))
+    assert eta_s == pytest.approx(remaining_s, abs=0.5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from echo_core.adapters import reservations
 from echo_core.adapters.memory import Memory
 from echo_core.adapters.reservations import FORGET_WAITING_S, PATIENCE_S, FileReservations, resident_below
 from echo_core.adapters.scratch import worker_scratch
@@ -219,3 +221,16 @@ async def test_a_file_that_makes_no_sense_promises_nothing(worker: Worker) -> No
     (one, _), (_, directory) = worker(), worker()
     directory.with_name(f"{directory.name}.held").write_text("{")
     assert await prospect(one, "a", memory(4)) is None
+
+
+async def test_a_frozen_holder_of_the_lock_keeps_nobody_from_working(
+    worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reservations, "LOCK_PATIENCE_S", 0.05)
+    one, _ = worker()
+    with (tmp_path / "scratch" / reservations.LEDGER).open("w") as frozen:
+        fcntl.flock(frozen, fcntl.LOCK_EX)
+        assert await one.reserve("run", memory(1), claimant="a") is None
+        await one.release("run")
+    two, _ = worker()
+    assert await two.reserve("run", memory(4), claimant="b") is None
