@@ -59,8 +59,10 @@ def closed_programs(closed_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return programs
 
 
-def running_postgres() -> psutil.Process:
-    (found,) = [child for child in psutil.Process().children() if child.name() == "postgres"]
+def running_postgres(data_dir: Path) -> psutil.Process:
+    """The server of that directory; other tests may have one of their own."""
+    postgres = (child for child in psutil.Process().children() if child.name() == "postgres")
+    (found,) = [server for server in postgres if str(data_dir) in " ".join(server.cmdline())]
     return found
 
 
@@ -79,7 +81,7 @@ async def test_root_behind_closed_doors_gives_the_server_eyes_but_no_hands(
     closed_dir: Path, closed_programs: Path
 ) -> None:
     async with embedded_services(Settings(data_dir=closed_dir / "data"), fsync=False):
-        server = running_postgres()
+        server = running_postgres(closed_dir)
         assert server.exe() == str(closed_programs / "postgres")
         assert 0 not in server.uids()
         assert 0 not in server.gids()
@@ -93,7 +95,7 @@ async def test_root_with_open_doors_gives_the_server_no_privilege(open_dir: Path
     if not may_pass(user, postgres_bin() / "postgres"):
         pytest.skip("PostgreSQL is installed behind a closed door here")
     async with embedded_services(Settings(data_dir=open_dir / "data"), fsync=False):
-        server = running_postgres()
+        server = running_postgres(open_dir)
         assert 0 not in server.uids()
         assert capabilities(server) == {"0" * 16}
 
@@ -105,7 +107,7 @@ async def test_root_serves_a_users_directory_as_that_user(open_dir: Path) -> Non
     daemon = pwd.getpwnam("daemon")
     os.chown(data, daemon.pw_uid, daemon.pw_gid)
     async with embedded_services(Settings(data_dir=data), fsync=False):
-        assert set(running_postgres().uids()) == {daemon.pw_uid}
+        assert set(running_postgres(data).uids()) == {daemon.pw_uid}
 
 
 @as_root
@@ -116,7 +118,7 @@ async def test_directory_that_changed_hands_follows_its_owner(open_dir: Path) ->
     daemon = pwd.getpwnam("daemon")
     os.chown(settings.data_dir, daemon.pw_uid, daemon.pw_gid)
     async with embedded_services(settings, fsync=False):
-        assert set(running_postgres().uids()) == {daemon.pw_uid}
+        assert set(running_postgres(settings.data_dir).uids()) == {daemon.pw_uid}
 
 
 @as_root
@@ -127,7 +129,7 @@ async def test_root_without_the_capability_copies_closed_programs(
     settings = Settings(data_dir=open_dir / "data")
     for _ in range(2):
         async with embedded_services(settings, fsync=False):
-            server = running_postgres()
+            server = running_postgres(settings.data_dir)
             assert Path(server.exe()).is_relative_to(settings.data_dir / "postgres")
             assert 0 not in server.uids()
 
