@@ -38,6 +38,11 @@ class Submission:
     retried: bool = False
 
 
+def full(response: httpx2.Response) -> bool:
+    """Whether this is the answer of a disk without room, with what to do."""
+    return response.status_code == 507 and bool(response.json().get("remedy"))
+
+
 class ImpatientError(AssertionError):
     """A call never came through."""
 
@@ -123,7 +128,8 @@ class Person:
                 if response.status_code not in RETRIED and "idempotency_in_progress" not in response.text:
                     return response
                 told = f"{method} {path}: {response.status_code} {response.text[:300]}"
-                if response.status_code == 500 or "retry-after" not in response.headers:
+                # Nobody knows when a full disk will have room again; everything else says when to come back.
+                if response.status_code == 500 or ("retry-after" not in response.headers and not full(response)):
                     self.server_errors.append(told)
             except httpx2.TransportError as error:
                 told = f"{method} {path}: {type(error).__name__}: {error}"
