@@ -5,7 +5,7 @@
 Uploads: nginx's WebDAV PUT, @tus/server's PATCH, ``cp``, and Echo's server throwing the bytes away. Reads: nginx, and
 Starlette's FileResponse as it comes. Once in memory (tmpfs), where processors decide, and once on the disk. Only Echo
 (and ``cp`` here) syncs what it has taken to the disk before it says so, and only Echo computes a checksum. Servers have
-one processor, the client the other.
+one processor, the client the other. Long, because each peer has its own way to be started and asked.
 """
 
 from __future__ import annotations

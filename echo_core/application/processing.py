@@ -1,4 +1,5 @@
-"""The kernel's own pipeline steps: from a verified source to everything a player needs."""
+"""The kernel's own pipeline steps: from a verified source to everything a player needs. Long, because they are read as
+one pipeline."""
 
 from __future__ import annotations
 

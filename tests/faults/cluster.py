@@ -2,6 +2,7 @@
 
 The real programs: PostgreSQL, Valkey, the API and workers (tests/faults/api.py and worker.py: the real ones with places
 to die in), with the plugin of tests/faults/plugin beside the bundled ones. Nothing supervises them but the test.
+Long, because starting, breaking, healing and looking in share one state.
 """
 
 from __future__ import annotations
