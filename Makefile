@@ -54,7 +54,7 @@ test: system-packages dev tests/e2e/node_modules ## every test, with real Postgr
 	$(BIN)/pytest -q -n 2 --dist loadfile $(addprefix --ignore=,$(ALONE))
 	$(BIN)/pytest -q $(ALONE)
 
-soak: system-packages dev ## break a running Echo 1,000 times from seeds; SOAK="--faults 20 --seed 17" replays a schedule
+soak: system-packages dev ## break a running Echo 1,000 times from seeds; SOAK="--faults 25 --seed 17" replays a schedule
 	$(BIN)/python -m tests.faults.soak $(SOAK)
 
 tests/e2e/node_modules: tests/e2e/package-lock.json

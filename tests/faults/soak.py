@@ -1,8 +1,8 @@
 """Break a running Echo many times from seeds, and print what became of it.
 
-    python -m tests.faults.soak [--faults 1000] [--seed 1] [--per-schedule 20] [--json FILE] [--keep DIR]
+    python -m tests.faults.soak [--faults 1000] [--seed 1] [--per-schedule 25] [--json FILE] [--keep DIR]
 
-Each schedule has a seed of its own, counted up from ``--seed``; ``--faults 20 --seed N`` replays the schedule N. When a
+Each schedule has a seed of its own, counted up from ``--seed``; ``--faults 25 --seed N`` replays the schedule N. When a
 promise is broken, the logs of all processes are kept below ``--keep`` and the next schedule gets a fresh cluster. Exit
 status 1: at least one promise was broken.
 """
@@ -48,7 +48,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="soak", description="Break a running Echo from seeds.")
     parser.add_argument("--faults", type=int, default=1000, help="how many in all (default 1000)")
     parser.add_argument("--seed", type=int, default=1, help="of the first schedule (default 1)")
-    parser.add_argument("--per-schedule", type=int, default=20, help="faults of one schedule (default 20)")
+    parser.add_argument("--per-schedule", type=int, default=25, help="faults of one schedule (default 25)")
     parser.add_argument("--json", type=Path, help="write the result there")
     parser.add_argument("--keep", type=Path, default=Path("soak-failures"), help="logs of schedules that failed")
     return parser.parse_args()
