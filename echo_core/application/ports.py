@@ -297,17 +297,22 @@ class StoredResponse:
 
 
 class IdempotencyRepository(Protocol):
-    """Answers by (caller, key), for a day. A key holds its route: see ``application/idempotency.py``."""
+    """Answers by (caller, key), for a day. A key holds its route: see ``application/idempotency.py``.
 
-    async def reserve(self, key: str, request_hash: str) -> StoredResponse | None:
-        """None: the key is the caller's now. Otherwise what the key stands for. A reservation older than a minute
-        without an answer is taken over (its process died)."""
+    A reservation is known by its random token: nobody else's token changes it."""
 
-    async def complete(self, key: str, response: StoredResponse) -> None:
-        """Keep the answer, unless there is one."""
+    async def reserve(self, key: str, request_hash: str, token: UUID) -> StoredResponse | None:
+        """None: the key is the caller's now. Otherwise what the key stands for. A reservation without an answer that
+        was not renewed for a minute is taken over (its process died)."""
 
-    async def release(self, key: str) -> None:
-        """Forget the reservation: the request failed and may be sent again."""
+    async def renew(self, key: str, token: UUID) -> bool:
+        """The request still runs. False: the reservation is not the caller's any more."""
+
+    async def complete(self, key: str, token: UUID, response: StoredResponse) -> None:
+        """Keep the answer, unless there is one or the reservation is not the caller's any more."""
+
+    async def release(self, key: str, token: UUID) -> None:
+        """Forget the reservation, if it still is the caller's: the request failed and may be sent again."""
 
 
 class LocalUserRepository(Protocol):

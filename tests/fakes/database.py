@@ -37,7 +37,7 @@ class Tables:
     jobs: dict[UUID, Job] = field(default_factory=dict)
     artefacts: list[Artefact] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
-    keys: dict[tuple[UUID, str], StoredResponse] = field(default_factory=dict)
+    keys: dict[tuple[UUID, str], tuple[UUID, StoredResponse]] = field(default_factory=dict)
 
 
 class FakeDatabase:
@@ -286,14 +286,23 @@ class FakeIdempotency(_Repository):
         assert self.owner_id is not None
         return self.owner_id, key
 
-    async def reserve(self, key: str, request_hash: str) -> StoredResponse | None:
+    async def reserve(self, key: str, request_hash: str, token: UUID) -> StoredResponse | None:
+        if (known := self.tables.keys.get(self._key(key))) is not None:
+            return known[1]
+        self.tables.keys[self._key(key)] = token, StoredResponse(request_hash=request_hash)
+        return None
+
+    async def renew(self, key: str, token: UUID) -> bool:
+        return self._reserved(key, token)
+
+    async def complete(self, key: str, token: UUID, response: StoredResponse) -> None:
+        if self._reserved(key, token):
+            self.tables.keys[self._key(key)] = token, response
+
+    async def release(self, key: str, token: UUID) -> None:
+        if self._reserved(key, token):
+            del self.tables.keys[self._key(key)]
+
+    def _reserved(self, key: str, token: UUID) -> bool:
         known = self.tables.keys.get(self._key(key))
-        if known is None:
-            self.tables.keys[self._key(key)] = StoredResponse(request_hash=request_hash)
-        return known
-
-    async def complete(self, key: str, response: StoredResponse) -> None:
-        self.tables.keys[self._key(key)] = response
-
-    async def release(self, key: str) -> None:
-        self.tables.keys.pop(self._key(key), None)
+        return known is not None and known[0] == token and known[1].status == 0

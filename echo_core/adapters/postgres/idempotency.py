@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from uuid import UUID
 
 from sqlalchemy import text
 
@@ -10,11 +11,14 @@ from echo_core.adapters.postgres.transaction import Transaction
 from echo_core.application.ports import StoredResponse
 from echo_core.domain.ids import UserId
 
+# A reservation's "created_at" is when it was last renewed: the version before, which knows no tokens and may run beside
+# this one, then leaves it alone too.
 _RESERVE = text(
     """
-    insert into echo.idempotency_keys as held (owner_id, key, request_hash) values (:owner_id, :key, :request_hash)
+    insert into echo.idempotency_keys as held (owner_id, key, request_hash, token)
+    values (:owner_id, :key, :request_hash, :token)
     on conflict (owner_id, key) do update
-        set request_hash = excluded.request_hash, created_at = excluded.created_at,
+        set request_hash = excluded.request_hash, created_at = excluded.created_at, token = excluded.token,
             status = 0, body = '', content_type = '', location = '', headers = '{}'
         where held.created_at < clock_timestamp() - interval '1 day'
             or (held.status = 0 and held.created_at < clock_timestamp() - interval '1 minute')
@@ -27,15 +31,26 @@ _FIND = text(
     where owner_id = :owner_id and key = :key
     """
 )
+_RENEW = text(
+    """
+    update echo.idempotency_keys set created_at = clock_timestamp()
+    where owner_id = :owner_id and key = :key and token = :token and status = 0
+    returning true
+    """
+)
 _COMPLETE = text(
     """
     update echo.idempotency_keys
     set status = :status, body = :body, content_type = :content_type, location = :location,
         headers = cast(:headers as jsonb)
-    where owner_id = :owner_id and key = :key and request_hash = :request_hash and status = 0
+    where owner_id = :owner_id and key = :key and token = :token and request_hash = :request_hash and status = 0
     """
 )
-_RELEASE = text("delete from echo.idempotency_keys where owner_id = :owner_id and key = :key and status = 0")
+_RELEASE = text(
+    """
+    delete from echo.idempotency_keys where owner_id = :owner_id and key = :key and token = :token and status = 0
+    """
+)
 
 
 class PostgresIdempotencyRepository:
@@ -45,11 +60,11 @@ class PostgresIdempotencyRepository:
         self._tx = tx
         self._owner_id = owner_id
 
-    async def reserve(self, key: str, request_hash: str) -> StoredResponse | None:
+    async def reserve(self, key: str, request_hash: str, token: UUID) -> StoredResponse | None:
         """None: the key is the caller's now. Otherwise what the key stands for."""
         identity = self._identity(key)
         while True:
-            taken = await self._tx.execute(_RESERVE, {**identity, "request_hash": request_hash})
+            taken = await self._tx.execute(_RESERVE, {**identity, "request_hash": request_hash, "token": token})
             if taken.one_or_none() is not None:
                 return None
             row = (await self._tx.execute(_FIND, identity)).one_or_none()
@@ -58,12 +73,18 @@ class PostgresIdempotencyRepository:
                 return StoredResponse(**{**facts, "headers": json.loads(facts["headers"])})
             # Between the two statements somebody released the key: it is free again.
 
-    async def complete(self, key: str, response: StoredResponse) -> None:
-        """Keep the answer, unless there is one, or somebody took over the key for another request."""
+    async def renew(self, key: str, token: UUID) -> bool:
+        """The request still runs. False: the reservation is not the caller's any more."""
+        renewed = await self._tx.execute(_RENEW, {**self._identity(key), "token": token})
+        return renewed.one_or_none() is not None
+
+    async def complete(self, key: str, token: UUID, response: StoredResponse) -> None:
+        """Keep the answer, unless there is one, or somebody took over the key."""
         await self._tx.execute(
             _COMPLETE,
             {
                 **self._identity(key),
+                "token": token,
                 "request_hash": response.request_hash,
                 "status": response.status,
                 "body": response.body,
@@ -73,9 +94,9 @@ class PostgresIdempotencyRepository:
             },
         )
 
-    async def release(self, key: str) -> None:
-        """Forget the reservation; an answer stays."""
-        await self._tx.execute(_RELEASE, self._identity(key))
+    async def release(self, key: str, token: UUID) -> None:
+        """Forget the caller's reservation; an answer, and somebody else's reservation, stay."""
+        await self._tx.execute(_RELEASE, {**self._identity(key), "token": token})
 
     def _identity(self, key: str) -> dict[str, object]:
         if self._owner_id is None:

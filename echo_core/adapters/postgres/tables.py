@@ -335,6 +335,7 @@ class IdempotencyKeyRow(Base):
     content_type: Mapped[str] = mapped_column(server_default=_EMPTY_TEXT)
     location: Mapped[str] = mapped_column(server_default=_EMPTY_TEXT)
     headers: Mapped[dict[str, object]] = mapped_column(JSONB, server_default=_NO_OBJECT)
+    token: Mapped[UUID | None]
 
 
 class WorkerRow(Base):

@@ -10,6 +10,7 @@ import asyncpg
 import httpx2
 import pytest
 
+from echo_core.application import idempotency
 from echo_core.application.job_changes import store_change
 from echo_core.domain.jobs import JobKind
 from tests.fakes.api import FILE, OTHER, FakeApi, bearer, begin, completion
@@ -112,6 +113,45 @@ async def test_twenty_begins_under_one_key_make_one_video_and_are_answered_alike
     assert sum("idempotency-replayed" not in a.headers for a in answers) == 1
     assert await count(database, "echo.videos") == 1
     assert await count(database, "echo.idempotency_keys") == 1
+
+
+async def test_a_key_is_held_for_as_long_as_its_request_runs(
+    api, client, database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long that is: a minute without an answer alone does not make it a dead one's."""
+    at_work, go_on = asyncio.Event(), asyncio.Event()
+    begin_upload = api.storage.begin_upload
+
+    async def slow(request: object) -> object:
+        at_work.set()
+        await go_on.wait()
+        return await begin_upload(request)
+
+    async def ask() -> httpx2.Response:
+        body = {"filename": "a.mp4", "contentType": "video/mp4"}
+        return await client.post("/api/v1/videos/signed-upload-url", json=body, headers={"Idempotency-Key": "one"})
+
+    monkeypatch.setattr(api.storage, "begin_upload", slow)
+    monkeypatch.setattr(idempotency, "RENEW_EVERY_S", 0.01)
+    first = asyncio.create_task(ask())
+    try:
+        await at_work.wait()
+        connection = await asyncpg.connect(database.owner_url)
+        try:
+            await connection.execute("update echo.idempotency_keys set created_at = created_at - interval '2 minutes'")
+            renewed = "select bool_and(created_at > clock_timestamp() - interval '1 minute') from echo.idempotency_keys"
+            async with asyncio.timeout(20):
+                while not await connection.fetchval(renewed):
+                    await asyncio.sleep(0.01)
+        finally:
+            await connection.close()
+        second = await ask()
+    finally:
+        go_on.set()
+        answer = await first
+    assert (second.status_code, second.json()["code"]) == (409, "idempotency_in_progress")
+    assert answer.status_code == 201
+    assert (await ask()).content == answer.content
 
 
 async def test_twenty_completes_under_one_key_start_one_job_and_are_answered_alike(api, client, database) -> None:

@@ -57,7 +57,7 @@ async def everything(api, worker, worker_engine, alice, bob, new_video, new_job,
             await uow.uploads.add(upload_of(video))
             await uow.jobs.add(new_job(video))
             await uow.events.add([NewEvent(type="video.created", owner_id=owner.id, video_id=video.id)])
-            await uow.idempotency.reserve("key", "hash")
+            await uow.idempotency.reserve("key", "hash", uuid4())
         async with worker.for_worker() as uow:
             await uow.artefacts.put([new_artefact(video)])
         async with transaction(worker_engine, BEGIN_AS_SERVICE) as tx:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from uuid import UUID, uuid4
 
 import pytest
 import sqlalchemy as sa
@@ -17,6 +18,9 @@ from echo_core.plugin_api.steps import Resource
 from echo_core.plugin_api.transcoder import Segment
 
 pytestmark = pytest.mark.integration
+
+MINE, NEXT = UUID(int=1), UUID(int=2)
+"""Tokens of reservations."""
 
 
 def upload_of(video, **changes) -> Upload:
@@ -133,17 +137,18 @@ async def test_a_key_stands_for_its_answer_and_for_its_owner_alone(api, alice, b
         request_hash="h", status=201, body=b"\x00{}", content_type="a/b", location="/x", headers={"etag": '"é"'}
     )
     async with api.for_user(alice) as uow:
-        assert await uow.idempotency.reserve("k", "h") is None
+        assert await uow.idempotency.reserve("k", "h", MINE) is None
     async with api.for_user(alice) as uow:
-        assert await uow.idempotency.reserve("k", "h") == StoredResponse(request_hash="h")
-        await uow.idempotency.complete("k", answer)
-        await uow.idempotency.complete("k", replace(answer, status=202))  # the first one counts
-        await uow.idempotency.release("k")  # an answer stays
-        assert await uow.idempotency.reserve("k", "other") == answer
+        assert await uow.idempotency.reserve("k", "h", NEXT) == StoredResponse(request_hash="h")
+        await uow.idempotency.complete("k", MINE, answer)
+        await uow.idempotency.complete("k", MINE, replace(answer, status=202))  # the first one counts
+        await uow.idempotency.release("k", MINE)  # an answer stays
+        assert not await uow.idempotency.renew("k", MINE)
+        assert await uow.idempotency.reserve("k", "other", NEXT) == answer
     async with api.for_user(bob) as uow:
-        assert await uow.idempotency.reserve("k", "h") is None
-        await uow.idempotency.release("k")
-        assert await uow.idempotency.reserve("k", "h2") is None
+        assert await uow.idempotency.reserve("k", "h", MINE) is None
+        await uow.idempotency.release("k", MINE)
+        assert await uow.idempotency.reserve("k", "h2", MINE) is None
 
 
 @pytest.mark.parametrize(
@@ -152,20 +157,55 @@ async def test_a_key_stands_for_its_answer_and_for_its_owner_alone(api, alice, b
 )
 async def test_dead_reservations_and_old_answers_are_taken_over(api, worker_engine, alice, age, answered, taken_over):
     async with api.for_user(alice) as uow:
-        await uow.idempotency.reserve("k", "h")
+        await uow.idempotency.reserve("k", "h", MINE)
         if answered:
-            await uow.idempotency.complete("k", StoredResponse(request_hash="h", status=200))
+            await uow.idempotency.complete("k", MINE, StoredResponse(request_hash="h", status=200))
+    await grow_old(worker_engine, age)
+    async with api.for_user(alice) as uow:
+        assert (await uow.idempotency.reserve("k", "h", NEXT) is None) is taken_over
+
+
+async def grow_old(worker_engine, age: str) -> None:
     async with transaction(worker_engine, BEGIN_AS_SERVICE) as tx:
         statement = sa.text("update echo.idempotency_keys set created_at = created_at - cast(:age as text)::interval")
         await tx.execute(statement, {"age": age})
+
+
+async def test_a_request_whose_reservation_was_taken_over_changes_nothing_of_its_successors(api, worker_engine, alice):
+    async def reserve(token):
+        async with api.for_user(alice) as uow:
+            return await uow.idempotency.reserve("k", "h", token)
+
+    late, answer = StoredResponse(request_hash="h", status=200), StoredResponse(request_hash="h", status=201)
+    assert await reserve(MINE) is None
+    await grow_old(worker_engine, "61 seconds")
+    assert await reserve(NEXT) is None
     async with api.for_user(alice) as uow:
-        assert (await uow.idempotency.reserve("k", "h") is None) is taken_over
+        await uow.idempotency.release("k", MINE)
+    async with api.for_user(alice) as uow:
+        await uow.idempotency.complete("k", MINE, late)
+        assert not await uow.idempotency.renew("k", MINE)
+    assert await reserve(UUID(int=3)) == StoredResponse(request_hash="h")
+    async with api.for_user(alice) as uow:
+        await uow.idempotency.complete("k", NEXT, answer)
+    assert await reserve(UUID(int=3)) == answer
+
+
+async def test_a_reservation_that_is_renewed_is_not_taken_over(api, worker_engine, alice):
+    async with api.for_user(alice) as uow:
+        await uow.idempotency.reserve("k", "h", MINE)
+    for _ in range(2):
+        await grow_old(worker_engine, "45 seconds")
+        async with api.for_user(alice) as uow:
+            assert await uow.idempotency.renew("k", MINE)
+    async with api.for_user(alice) as uow:
+        assert await uow.idempotency.reserve("k", "h", NEXT) == StoredResponse(request_hash="h")
 
 
 async def test_one_of_many_requests_at_once_gets_the_key(api, alice):
     async def ask():
         async with api.for_user(alice) as uow:
-            return await uow.idempotency.reserve("k", "h")
+            return await uow.idempotency.reserve("k", "h", uuid4())
 
     answers = await asyncio.gather(*(ask() for _ in range(10)))
     assert sorted(answers, key=bool) == [None, *[StoredResponse(request_hash="h")] * 9]
@@ -174,7 +214,7 @@ async def test_one_of_many_requests_at_once_gets_the_key(api, alice):
 async def test_a_worker_has_no_keys(worker):
     with pytest.raises(RuntimeError, match="belong to callers"):
         async with worker.for_worker() as uow:
-            await uow.idempotency.reserve("k", "h")
+            await uow.idempotency.reserve("k", "h", MINE)
 
 
 async def test_a_local_user_is_created_once_whatever_the_case(worker):
