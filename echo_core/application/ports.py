@@ -204,8 +204,9 @@ class JobRepository(Protocol):
         """Queued steps whose time has come and whose doorbell was never rung or not for ``older_than``; marks them as
         rung now."""
 
-    async def list_unswept(self, limit: int) -> Sequence[UnsweptStep]:
-        """Ended steps whose storage has not been swept up to their last run."""
+    async def claim_unswept(self, older_than: timedelta, limit: int) -> Sequence[UnsweptStep]:
+        """Ended steps whose storage has not been swept up to their last run, and that nobody took on for
+        ``older_than``: they are the caller's to sweep now. Those that were never tried come first."""
 
     async def mark_swept(self, step_id: StepId, lease_token: int) -> None:
         """Nothing unnamed is left in storage of the step's runs up to this token. No such step is no error."""

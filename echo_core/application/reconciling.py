@@ -11,6 +11,7 @@ from typing import TypeVar
 import structlog
 
 from echo_core import __version__
+from echo_core.application.ending import end_tasks
 from echo_core.application.engine import Engine
 from echo_core.application.job_changes import store_change
 from echo_core.application.pipeline import Pipeline
@@ -33,6 +34,15 @@ CHECK_IN_ROUNDS = 3
 """A worker that has not checked in for so many rounds is gone, and nobody counts on its slots."""
 MIN_ROUND_S = 5.0
 """Rounds are counted as at least this long: a busy machine is late by more than a quick reconciler's pause."""
+
+PART_LIMIT_S = 10.0
+"""For one of the parts that others wait for: a lost lease, a free slot."""
+CHORE_LIMIT_S = 60.0
+"""For one of the parts that may take their time; what is left is for the next round."""
+SWEEP_BATCH = 10
+"""Few, so that several workers share what there is."""
+SWEEP_AGAIN = timedelta(seconds=2 * CHORE_LIMIT_S)
+"""Whoever took a step on has swept it by then, or has failed, or is dead."""
 
 T = TypeVar("T")
 
@@ -70,26 +80,32 @@ class Reconciler:
         self._unprovided_in_s = timing.unprovided_after.total_seconds() / 10
 
     async def run(self) -> None:
-        """Run for ever; what fails is logged, keeps nothing else from being done, and is tried again next round."""
-        parts = (
-            self._check_in,
-            self._take_back,
-            self._engine.claim_all,
-            self._ring_again,
-            self._sweep,
-            self._sweep_scratch,
-            self._expire_uploads,
-            self._end_unprovided,
-            self._prune,
-        )
+        """Run for ever; what fails or takes too long is logged, keeps nothing else from being done, and is tried again
+        next round. What deals with storage, or has much to do, takes its rounds apart: nobody waits for it."""
+        urgent = (self._check_in, self._take_back, self._engine.claim_all, self._ring_again)
+        chores = (self._sweep, self._sweep_scratch, self._expire_uploads, self._end_unprovided, self._prune)
+        async with asyncio.TaskGroup() as tasks:
+            apart = tasks.create_task(self._rounds(chores, CHORE_LIMIT_S), name="reconciler's chores")
+            try:
+                await self._rounds(urgent, PART_LIMIT_S)
+            finally:
+                await end_tasks([apart])
+
+    async def _rounds(self, parts: Sequence[Callable[[], Awaitable[None]]], limit_s: float) -> None:
         while True:
             for part in parts:
+                name = getattr(part, "__name__", repr(part))
+                limit = asyncio.timeout(limit_s)
                 try:
-                    await part()
+                    async with limit:
+                        await part()
                 except EchoError as error:
-                    log.warning("reconciler.part_failed", part=part.__name__, error=error.message)
+                    log.warning("reconciler.part_failed", part=name, error=error.message)
                 except Exception:
-                    log.exception("reconciler.part_failed", part=part.__name__)
+                    if limit.expired():
+                        log.warning("reconciler.part_cut_short", part=name, limit_s=limit_s)
+                    else:
+                        log.exception("reconciler.part_failed", part=name)
             await asyncio.sleep(self._timing.every_s)
 
     async def _check_in(self) -> None:
@@ -132,11 +148,12 @@ class Reconciler:
             await store_change(uow, job, changed)
 
     async def _sweep(self) -> None:
-        async with self._units_of_work.for_worker() as uow:
-            if not await uow.jobs.try_lock_reconciler():
+        while True:
+            async with self._units_of_work.for_worker() as uow:
+                left = await uow.jobs.claim_unswept(SWEEP_AGAIN, SWEEP_BATCH)
+            if not left:
                 return
-            left = await uow.jobs.list_unswept(BATCH)
-        await _each(self._engine.sweeper.sweep, left)
+            await _each(self._engine.sweeper.sweep, left)
 
     async def _sweep_scratch(self) -> None:
         """What a killed worker of this machine left on the disk may be what the next step has no room for."""

@@ -169,7 +169,7 @@ class Settler:
         job: Job | None = None
         if not isinstance(outcome, Lost):
             try:
-                job = await self._record(claim, outcome)
+                job = await self._record(claim, outcome, _leaves_objects(outcome, run))
             except LeaseLostError:
                 log.warning("step.outcome_refused")
             except UnknownEntityError:
@@ -200,25 +200,25 @@ class Settler:
             # The outcome stands, whatever the storage says; a reconciler sweeps later.
             log.warning("storage.sweep_delayed", exc_info=True)
 
-    async def _record(self, claim: Claim, outcome: Outcome) -> Job:
+    async def _record(self, claim: Claim, outcome: Outcome, leaves_objects: bool) -> Job:
         delay_s = 0.05
         for _ in range(SETTLE_TRIES):
             try:
-                return await self._record_once(claim, outcome)
+                return await self._record_once(claim, outcome, leaves_objects)
             except UnavailableError as error:
                 log.warning("step.settle_delayed", error=error.message)
                 await asyncio.sleep(delay_s)
                 delay_s = min(SETTLE_MAX_DELAY_S, delay_s * 2)
-        return await self._record_once(claim, outcome)
+        return await self._record_once(claim, outcome, leaves_objects)
 
-    async def _record_once(self, claim: Claim, outcome: Outcome) -> Job:
+    async def _record_once(self, claim: Claim, outcome: Outcome, leaves_objects: bool) -> Job:
         obsolete: list[str] = []
         async with self._units_of_work.for_worker() as uow:
             before = await uow.jobs.get_of_step(claim.step_id, for_update=True)
             if _is_recorded(before.step(claim.step_id), claim, outcome):
                 return before
             now = await uow.jobs.now()
-            after = _changed(before, claim, outcome, now)
+            after = _changed(before, claim, outcome, now, leaves_objects)
             if isinstance(outcome, Succeeded):
                 step = before.step(claim.step_id)
                 obsolete += await uow.artefacts.put(outcome.rows)
@@ -239,13 +239,27 @@ def _is_recorded(step: Step, claim: Claim, outcome: Outcome) -> bool:
     return isinstance(outcome, Succeeded) and done and step.lease_token == claim.lease_token
 
 
-def _changed(job: Job, claim: Claim, outcome: Outcome, now: datetime) -> Job:
+def _leaves_objects(outcome: Outcome, run: StepRun | None) -> bool:
+    """Whether objects of this run would stay without a name if its worker died right after the commit."""
+    if run is None or not isinstance(outcome, Succeeded):
+        return False
+    return not {row.storage_key for row in outcome.rows}.issuperset(run.unrecorded)
+
+
+def _changed(job: Job, claim: Claim, outcome: Outcome, now: datetime, leaves_objects: bool) -> Job:
     step_id, token = claim.step_id, claim.lease_token
     match outcome:
         case Succeeded(result=result) if result.skipped_reason:
-            return job.skipped(step_id, token, now=now, reason=result.skipped_reason)
+            return job.skipped(step_id, token, now=now, reason=result.skipped_reason, leaves_objects=leaves_objects)
         case Succeeded(result=result):
-            return job.succeeded(step_id, token, now=now, output=result.output, warnings=tuple(result.warnings))
+            return job.succeeded(
+                step_id,
+                token,
+                now=now,
+                output=result.output,
+                warnings=tuple(result.warnings),
+                leaves_objects=leaves_objects,
+            )
         case Failed(error=error, retry_in_s=retry_in_s):
             return job.failed(step_id, token, now=now, error=error, retry_in_s=retry_in_s)
         case Cancelled():

@@ -204,18 +204,30 @@ class Job:
         return replace(self, steps=tuple(waiting if s.id == step_id else s for s in self.steps))
 
     def succeeded(
-        self, step_id: StepId, lease_token: int, *, now: datetime, output: JsonObject, warnings: Sequence[str] = ()
+        self,
+        step_id: StepId,
+        lease_token: int,
+        *,
+        now: datetime,
+        output: JsonObject,
+        warnings: Sequence[str] = (),
+        leaves_objects: bool = False,
     ) -> Job:
-        """The run is done. Raises ``LeaseLostError`` if it is not the owner any more."""
-        step = self.held(step_id, lease_token)
+        """The run is done. ``leaves_objects``: it has stored some that are not recorded, and are still to be removed.
+
+        Raises ``LeaseLostError`` if it is not the owner any more.
+        """
+        step = _swept_by_itself(self.held(step_id, lease_token), leaves_objects)
         return self._with(
             now,
             _ended(step, StepState.SUCCEEDED, now, output=output, warnings=tuple(warnings), progress=1.0),
         )
 
-    def skipped(self, step_id: StepId, lease_token: int, *, now: datetime, reason: str) -> Job:
-        """The run found nothing to do. Raises ``LeaseLostError``."""
-        step = self.held(step_id, lease_token)
+    def skipped(
+        self, step_id: StepId, lease_token: int, *, now: datetime, reason: str, leaves_objects: bool = False
+    ) -> Job:
+        """The run found nothing to do; ``leaves_objects`` as of ``succeeded``. Raises ``LeaseLostError``."""
+        step = _swept_by_itself(self.held(step_id, lease_token), leaves_objects)
         return self._with(now, _ended(step, StepState.SKIPPED, now, skipped_reason=reason))
 
     def failed(
@@ -419,10 +431,13 @@ def _job_state(steps: Sequence[Step], cancel_requested: bool) -> JobState:
     return JobState.SUCCEEDED
 
 
+def _swept_by_itself(step: Step, leaves_objects: bool) -> Step:
+    """The only run that there was, with nothing left to remove, needs no sweep."""
+    return step if leaves_objects or step.lease_token != 1 else replace(step, swept_token=1)
+
+
 def _ended(step: Step, state: StepState, now: datetime, **changes: object) -> Step:
     ended = replace(step, state=state, finished_at=now, lease_expires_at=None, run_at=None, cancel_requested=False)
-    if state in {StepState.SUCCEEDED, StepState.SKIPPED} and step.lease_token == 1:
-        ended = replace(ended, swept_token=1)  # the only run there was: it removes what it did not record
     return replace(ended, **changes)  # type: ignore[arg-type]
 
 

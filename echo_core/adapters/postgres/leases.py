@@ -162,11 +162,19 @@ _RATES = text("select name, work_per_media_s, bytes_per_media_s from echo.learne
 
 _UNSWEPT = text(
     """
-    select s.id, s.name, s.lease_token, j.video_id from echo.steps s join echo.jobs j on j.id = s.job_id
-    where s.state in ('succeeded', 'failed', 'skipped', 'cancelled') and s.swept_token < s.lease_token
-    limit :limit
+    with due as (
+        select id from echo.steps
+        where state in ('succeeded', 'failed', 'skipped', 'cancelled') and swept_token < lease_token
+            and (sweep_tried_at is null or sweep_tried_at <= (select clock_timestamp()) - :older_than)
+        order by sweep_tried_at nulls first, id
+        limit :limit
+        for no key update skip locked
+    )
+    update echo.steps s set sweep_tried_at = clock_timestamp()
+    from due, echo.jobs j where s.id = due.id and j.id = s.job_id
+    returning s.id, s.name, s.lease_token, j.video_id
     """
-).bindparams(bindparam("limit", type_=Integer))
+).bindparams(bindparam("older_than", type_=Interval), bindparam("limit", type_=Integer))
 
 _MARK_SWEPT = text(
     "update echo.steps set swept_token = greatest(swept_token, :lease_token) where id = :step_id"
@@ -244,13 +252,14 @@ class LeaseQueries:
             bytes_per_media_s=rows[0].bytes_per_media_s if rows else None,
         )
 
-    async def list_unswept(self, limit: int) -> Sequence[UnsweptStep]:
-        """Ended steps whose storage has not been swept up to their last run."""
+    async def claim_unswept(self, older_than: timedelta, limit: int) -> Sequence[UnsweptStep]:
+        """Ended steps whose storage has not been swept up to their last run, and for which this was not called for
+        ``older_than``; marks them. Those that were never tried come first; what others have locked is passed over."""
         return [
             UnsweptStep(
                 step_id=StepId(row.id), video_id=VideoId(row.video_id), name=row.name, lease_token=row.lease_token
             )
-            for row in await self._tx.execute(_UNSWEPT, {"limit": limit})
+            for row in await self._tx.execute(_UNSWEPT, {"older_than": older_than, "limit": limit})
         ]
 
     async def mark_swept(self, step_id: StepId, lease_token: int) -> None:

@@ -188,7 +188,8 @@ class JobRow(Base):
 
 
 class StepRow(Base):
-    """A step of a job. ``rung_at``: when the reconciler last rang for it since it was queued."""
+    """A step of a job. ``rung_at``: when the reconciler last rang for it since it was queued.
+    ``sweep_tried_at``: when one last took on its sweeping."""
 
     __tablename__ = "steps"
     __table_args__ = (
@@ -260,6 +261,7 @@ class StepRow(Base):
     skipped_reason: Mapped[str] = mapped_column(server_default=_EMPTY_TEXT)
     warnings: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=_NO_TEXTS)
     rung_at: Mapped[datetime | None]
+    sweep_tried_at: Mapped[datetime | None]
 
 
 class ArtefactRow(Base):

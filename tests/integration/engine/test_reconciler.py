@@ -110,6 +110,47 @@ async def test_purge_that_the_storage_refused_is_tried_again(farm: Farm, monkeyp
         await gone(farm, upload.video_id)
 
 
+async def test_storage_that_hangs_keeps_neither_lost_leases_nor_other_chores(
+    farm: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hung = asyncio.Event()
+
+    async def hangs(left: object) -> None:
+        hung.set()
+        await asyncio.Event().wait()
+
+    async def fails(context: StepContext) -> StepResult:
+        raise AuthError("No.")
+
+    farm.use(single(for_ever, name="work"))
+    lost = await farm.submit()
+    async with farm.worker("stopped", timing=SILENT, reconciles=False) as stopped:
+        await stopped.engine.claim_next(Resource.CPU)
+        step = await farm.running(lost.id)
+        farm.use(single(fails, name="fails"))
+        ended = await farm.submit()
+        monkeypatch.setattr(reconciling, "CHORE_LIMIT_S", 3600.0)
+        async with farm.worker("second") as second:
+            monkeypatch.setattr(second.engine.sweeper, "sweep", hangs)
+            await farm.finished(ended.id)
+            async with asyncio.timeout(DEADLINE_S):
+                await hung.wait()
+            await farm.expire(step)
+            await farm.until(lost.id, lambda j: j.step_named("work").attempt == 2)
+        # A chore that hangs is cut short, and the next one has its turn.
+        upload = await farm.begin(expires_in=timedelta(0))
+        async with farm.units_of_work.for_worker() as uow:
+            before = await uow.jobs.get(ended.id)
+        assert before.steps[0].swept_token == 0
+        hung.clear()
+        monkeypatch.setattr(reconciling, "CHORE_LIMIT_S", 0.2)
+        monkeypatch.setattr(reconciling, "SWEEP_AGAIN", timedelta(0))
+        async with farm.worker("third") as third:
+            monkeypatch.setattr(third.engine.sweeper, "sweep", hangs)
+            await gone(farm, upload.video_id)
+            assert hung.is_set()
+
+
 @pytest.mark.matrix(21)
 async def test_both_steps_of_a_job_whose_worker_died_are_taken_back(farm: Farm) -> None:
     farm.use(

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from echo_core.application.ports import UnsweptStep
+from echo_core.application.running import StepRun
 from echo_core.application.sweeping import Sweeper
 from echo_core.domain.jobs import Job, JobState, StepState
 from echo_core.domain.uploads import artefact_key, step_prefix
 from echo_core.plugin_api.errors import EchoError, InvalidRequestError, UnavailableError
-from echo_core.plugin_api.steps import RetryPolicy, StepContext, StepResult
+from echo_core.plugin_api.steps import ArtefactFile, RetryPolicy, StepContext, StepResult
 from echo_core.plugin_api.storage import ListObjects, ObjectPage
 from tests.integration.engine.conftest import DEADLINE_S, Farm, single
 
@@ -76,6 +79,67 @@ async def test_step_whose_last_worker_was_lost_leaves_nothing(farm: Farm) -> Non
             "worker_lost",
         )
         await until_clean(farm, job)
+
+
+async def test_worker_that_dies_before_it_removed_what_a_good_run_left_leaves_nothing(
+    farm: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step may store a file, fail to record it, and succeed without."""
+
+    async def stores_too_much(context: StepContext) -> StepResult:
+        assert isinstance(context, StepRun)
+        path: Path = context.scratch / "made.bin"
+        await asyncio.to_thread(path.write_bytes, b"left")
+        await context.store([ArtefactFile(kind="made", name="made.bin", path=path, content_type="a/b")])
+        return StepResult()
+
+    async def dies(run: StepRun) -> None:
+        return
+
+    monkeypatch.setattr(StepRun, "close", dies)
+    farm.use(single(stores_too_much))
+    async with farm.worker():
+        job = await farm.submit()
+        assert (await farm.finished(job.id)).state is JobState.SUCCEEDED
+        await until_clean(farm, job)
+
+
+async def unswept_jobs(farm: Farm, count: int) -> set[object]:
+    """Ended steps that nobody has swept; their ids."""
+    farm.use(single(for_ever, retry=RetryPolicy(max_attempts=1)))
+    found: set[object] = set()
+    for _ in range(count):
+        job = await farm.submit()
+        async with farm.units_of_work.for_worker() as uow:
+            before = await uow.jobs.get(job.id, for_update=True)
+            now = await uow.jobs.now()
+            claimed = before.claimed(before.steps[0].id, worker="dead", now=now, lease_s=-1)
+            await uow.jobs.save(before, claimed.lease_expired(claimed.steps[0].id, now=now))
+        found.add(job.steps[0].id)
+    return found
+
+
+async def test_workers_that_sweep_at_the_same_moment_share_the_steps(farm: Farm) -> None:
+    ids = await unswept_jobs(farm, 4)
+    again = timedelta(hours=1)
+    async with asyncio.timeout(DEADLINE_S), farm.units_of_work.for_worker() as one:
+        first = await one.jobs.claim_unswept(again, 2)
+        async with farm.units_of_work.for_worker() as other:
+            second = await other.jobs.claim_unswept(again, 10)
+    assert (len(first), len(second)) == (2, 2)
+    assert {left.step_id for left in (*first, *second)} == ids
+    async with farm.units_of_work.for_worker() as uow:
+        assert await uow.jobs.claim_unswept(again, 10) == []
+
+
+async def test_step_that_cannot_be_swept_goes_behind_those_that_nobody_tried(farm: Farm) -> None:
+    await unswept_jobs(farm, 3)
+    seen = []
+    for _ in range(4):
+        async with farm.units_of_work.for_worker() as uow:
+            seen += [left.step_id for left in await uow.jobs.claim_unswept(timedelta(0), 1)]
+    assert len(set(seen[:3])) == 3
+    assert seen[3] == seen[0]
 
 
 async def test_sweep_leaves_the_objects_of_a_newer_run_and_those_that_have_rows(farm: Farm) -> None:
