@@ -599,7 +599,9 @@ class EngineMachine(RuleBasedStateMachine):
         outcome = self.outcome(how, rows)
         if crash is not None and crash.how != "refuse":
             # Settling tries again by itself; a process that dies at that moment does not.
-            cut_off, _ = self.attempt("record", partial(self.world.settler._record_once, run.claim, outcome), crash)
+            cut_off, _ = self.attempt(
+                "record", partial(self.world.settler._record_once, run.claim, outcome, False), crash
+            )
             self.adopt(*((self.model, after) if cut_off else (after,)))
         settle = partial(self.world.settler.settle, run.claim, outcome, run.step_run, seconds=0.0)
         cut_off, _ = self.attempt("settle", settle, crash if crash is not None and crash.how == "refuse" else None)

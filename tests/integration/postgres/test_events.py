@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
@@ -78,8 +79,8 @@ async def test_heads_are_told_for_the_owners_asked_for(api, alice, bob):
 async def test_prune_forgets_old_events_and_answers_and_bounds_tell(api, worker, worker_engine, alice):
     async with api.for_user(alice) as uow:
         await uow.events.add([event(alice) for _ in range(3)])
-        await uow.idempotency.reserve("old", "hash")
-        await uow.idempotency.reserve("new", "hash")
+        await uow.idempotency.reserve("old", "hash", uuid4())
+        await uow.idempotency.reserve("new", "hash", uuid4())
     async with transaction(worker_engine, BEGIN_AS_SERVICE) as tx:
         await tx.execute(sa.text("update echo.events set at = at - interval '31 days' where sequence <= 2"))
         await tx.execute(
@@ -93,4 +94,4 @@ async def test_prune_forgets_old_events_and_answers_and_bounds_tell(api, worker,
         assert await uow.events.bounds(alice.id) == (4, 3)
     async with api.for_user(alice) as uow:
         assert (await uow.events.add([event(alice)]))[0].sequence == 4
-        assert await uow.idempotency.reserve("new", "hash") is not None
+        assert await uow.idempotency.reserve("new", "hash", uuid4()) is not None
