@@ -129,9 +129,10 @@ def medians(rounds: Sequence[Mapping[str, float]]) -> dict[str, float]:
 def pin(pid: int, processor: int) -> None:
     """Keep a process, with its threads and children to come, on one processor, if there are two."""
     if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > 1:
-        for thread in Path(f"/proc/{pid}/task").iterdir():
-            with suppress(ProcessLookupError):
-                os.sched_setaffinity(int(thread.name), {processor})
+        with suppress(FileNotFoundError):  # it has ended: one of PostgreSQL's helpers, which come and go
+            for thread in Path(f"/proc/{pid}/task").iterdir():
+                with suppress(ProcessLookupError):
+                    os.sched_setaffinity(int(thread.name), {processor})
 
 
 SERVER_CPU, CLIENT_CPU = 0, 1

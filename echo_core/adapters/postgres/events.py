@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, Integer, Uuid, bindparam, delete, func, insert, select
-from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy import BigInteger, Integer, Uuid, bindparam, delete, func, select, text
+from sqlalchemy.dialects.postgresql import JSONB
 
 from echo_core.adapters.postgres.queries import Query
 from echo_core.adapters.postgres.tables import EventCounterRow, EventRow, IdempotencyKeyRow
 from echo_core.adapters.postgres.transaction import Transaction
+from echo_core.adapters.postgres.values import json_text
 from echo_core.application.ports import NewEvent
 from echo_core.domain.ids import UserId
 from echo_core.plugin_api.events import Event
@@ -34,6 +35,29 @@ _BOUNDS = Query(
         EventCounterRow.newest,
     ).where(EventCounterRow.owner_id == _owner_id)
 )
+# Takes the numbers, which locks the owner's counter, and writes the events under them.
+_ADD = Query(
+    text(
+        """
+        with counter as (
+            insert into echo.event_counters as c (owner_id, newest) values (:owner_id, :count)
+            on conflict (owner_id) do update set newest = c.newest + excluded.newest
+            returning newest, clock_timestamp() as at
+        ), written as (
+            insert into echo.events (owner_id, sequence, type, video_id, at, job_id, step, state, facts)
+            select :owner_id, counter.newest - :count + event.number, event.type, event.video_id, counter.at,
+                event.job_id, event.step, event.state, event.facts
+            from counter, rows from (
+                jsonb_to_recordset(:events)
+                    as (type text, video_id uuid, job_id uuid, step text, state text, facts jsonb)
+            ) with ordinality as event (type, video_id, job_id, step, state, facts, number)
+        )
+        select newest, at from counter
+        """
+    ).bindparams(
+        bindparam("owner_id", type_=Uuid), bindparam("count", type_=BigInteger), bindparam("events", type_=JSONB)
+    )
+)
 
 
 class PostgresEventRepository:
@@ -51,24 +75,13 @@ class PostgresEventRepository:
         numbered: dict[int, Event] = {}
         for owner_id in sorted(by_owner):  # one order for everybody: two writers never wait for each other
             indices = by_owner[owner_id]
-            newest, at = await self._take_numbers(owner_id, len(indices))
+            rows = json_text([_values(events[index]) for index in indices])
+            newest, at = await self._tx.find(_ADD, owner_id=owner_id, count=len(indices), events=rows)
             for sequence, index in enumerate(indices, start=newest - len(indices) + 1):
                 numbered[index] = _numbered(events[index], sequence, at)
         written = [numbered[index] for index in range(len(events))]
-        if written:
-            await self._tx.execute(insert(EventRow.__table__), [_values(event) for event in written])
         self._added.extend(written)
         return written
-
-    async def _take_numbers(self, owner_id: UserId, count: int) -> tuple[int, Any]:
-        statement = upsert(EventCounterRow.__table__).values(owner_id=owner_id, newest=count)
-        statement = statement.on_conflict_do_update(
-            index_elements=["owner_id"], set_={"newest": EventCounterRow.newest + statement.excluded.newest}
-        )
-        row = (
-            await self._tx.execute(statement.returning(EventCounterRow.newest, func.clock_timestamp().label("at")))
-        ).one()
-        return row.newest, row.at
 
     async def list_after(self, owner_id: UserId, sequence: int, limit: int) -> Sequence[Event]:
         """Those with a greater number, in order."""
@@ -116,5 +129,5 @@ def _numbered(event: NewEvent, sequence: int, at: Any) -> Event:
     )
 
 
-def _values(event: Event) -> dict[str, Any]:
-    return {column.name: getattr(event, column.name) for column in EventRow.__table__.columns}
+def _values(event: NewEvent) -> dict[str, Any]:
+    return {name: getattr(event, name) for name in ("type", "video_id", "job_id", "step", "state", "facts")}

@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ARRAY, BigInteger, Update, Uuid, bindparam, column, func, insert, select, text, update
+from sqlalchemy import ARRAY, BigInteger, Uuid, bindparam, column, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
 
@@ -17,6 +17,7 @@ from echo_core.adapters.postgres.job_rows import Wanted, job_values, load_jobs, 
 from echo_core.adapters.postgres.leases import LeaseQueries
 from echo_core.adapters.postgres.queries import Query
 from echo_core.adapters.postgres.tables import JobRow, StepRow
+from echo_core.adapters.postgres.values import json_text
 from echo_core.domain.errors import ConflictError, LeaseLostError, UnknownEntityError
 from echo_core.domain.ids import JobId, StepId, VideoId
 from echo_core.domain.jobs import Job, JobKind, Step
@@ -94,8 +95,7 @@ class PostgresJobRepository(LeaseQueries):
                 row |= {"id": step.id, "held_token": held[step.id].lease_token}
                 changes[frozenset(change)].append(row)
         for names, rows in changes.items():
-            result = await self._tx.execute(_update_steps(names), {"changes": rows})
-            if len(result.all()) != len(rows):
+            if len(await self._tx.fetch(_update_steps(names), changes=json_text(rows))) != len(rows):
                 raise LeaseLostError("A step belongs to another run now.")
 
 
@@ -107,7 +107,7 @@ def _difference(before: Step, after: Step) -> dict[str, Any] | None:
 
 
 @cache
-def _update_steps(names: frozenset[str]) -> Update:
+def _update_steps(names: frozenset[str]) -> Query:
     """Update these columns of any number of steps in one statement, each under its held lease token.
 
     The values travel as one JSON document, so the text of the statement, and with it its plan, depends on the columns
@@ -124,12 +124,9 @@ def _update_steps(names: frozenset[str]) -> Update:
         )
         .render_derived(name="change", with_types=True)
     )
-    return (
-        update(table)
-        .values({name: change.c[f"new_{name}"] for name in ordered})
-        .where(table.c.id == change.c.id, table.c.lease_token == change.c.held_token)
-        .returning(table.c.id)
-    )
+    statement = update(table).values({name: change.c[f"new_{name}"] for name in ordered})
+    statement = statement.where(table.c.id == change.c.id, table.c.lease_token == change.c.held_token)
+    return Query(statement.returning(table.c.id))
 
 
 def _only(jobs: Sequence[Job]) -> Job:

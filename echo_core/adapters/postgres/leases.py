@@ -8,6 +8,7 @@ from datetime import timedelta
 from sqlalchemy import ARRAY, BigInteger, Boolean, Double, Integer, Interval, Text, Uuid, bindparam, text
 
 from echo_core.adapters.postgres.job_rows import Wanted, load_jobs
+from echo_core.adapters.postgres.queries import Query
 from echo_core.adapters.postgres.transaction import Transaction
 from echo_core.application.ports import Heartbeat, LeaseRef, UnsweptStep
 from echo_core.domain.ids import StepId, VideoId
@@ -31,8 +32,9 @@ RATES_FROM = 2000
 # owner's hundred uploads would all go before another's one. The outer conditions are checked again on the row that was
 # locked; written so that no index of queued steps seems fit for them, and candidates are looked up by id. The function
 # echo.queue_outlook foretells this order: change both together.
-_CLAIM = text(
-    """
+_CLAIM = Query(
+    text(
+        """
     with recursive owner as (
         (
             select owner_id from echo.steps where state = 'queued' and resource = :resource
@@ -76,27 +78,31 @@ _CLAIM = text(
     limit 1
     for no key update of s, j skip locked
     """
-).bindparams(
-    bindparam("resource", type_=Text),
-    bindparam("names", type_=ARRAY(Text)),
-    bindparam("per_owner", value=CANDIDATES_OF_OWNER, type_=Integer),
-    bindparam("candidates", value=CANDIDATES, type_=Integer),
+    ).bindparams(
+        bindparam("resource", type_=Text),
+        bindparam("names", type_=ARRAY(Text)),
+        bindparam("per_owner", type_=Integer),
+        bindparam("candidates", type_=Integer),
+    )
 )
 
-_HAS_READY = text(
-    """
+_HAS_READY = Query(
+    text(
+        """
     select exists (
         select from echo.steps
         where state = 'queued' and resource = :resource and run_at <= (select clock_timestamp())
             and (:names is null or name = any (:names))
     )
     """
-).bindparams(bindparam("resource", type_=Text), bindparam("names", type_=ARRAY(Text)))
+    ).bindparams(bindparam("resource", type_=Text), bindparam("names", type_=ARRAY(Text)))
+)
 
 # "target" locks in the order of ids, like load_jobs, and writes nothing when there is nothing to write: a watch
 # without "extend" comes twice a second.
-_RENEW = text(
-    """
+_RENEW = Query(
+    text(
+        """
     with lease as (
         select * from unnest(:ids, :tokens, :progress) as lease (id, token, progress)
     ), held as (
@@ -121,12 +127,13 @@ _RENEW = text(
     select held.id, held.cancel_requested from held
     where not :extend or held.id in (select id from written)
     """
-).bindparams(
-    bindparam("ids", type_=ARRAY(Uuid)),
-    bindparam("tokens", type_=ARRAY(BigInteger)),
-    bindparam("progress", type_=ARRAY(Double)),
-    bindparam("extend", type_=Boolean),
-    bindparam("lease_s", type_=Double),
+    ).bindparams(
+        bindparam("ids", type_=ARRAY(Uuid)),
+        bindparam("tokens", type_=ARRAY(BigInteger)),
+        bindparam("progress", type_=ARRAY(Double)),
+        bindparam("extend", type_=Boolean),
+        bindparam("lease_s", type_=Double),
+    )
 )
 
 _EXPIRED = text(
@@ -197,15 +204,21 @@ class LeaseQueries:
         Order: owners with fewer running steps of this class first, then those that were served longest ago, then by
         ``run_at``. Only steps of these ``names``; None: of any.
         """
-        row = (await self._tx.execute(_CLAIM, {"resource": resource.value, "names": names})).one_or_none()
+        row = await self._tx.find(
+            _CLAIM,
+            resource=resource.value,
+            names=names,
+            per_owner=CANDIDATES_OF_OWNER,
+            candidates=CANDIDATES,
+        )
         if row is None:
             return None
-        jobs = await load_jobs(self._tx, Wanted.IDS, for_update=True, ids=[row.job_id])
-        return jobs[0], StepId(row.step_id)
+        jobs = await load_jobs(self._tx, Wanted.IDS, for_update=True, ids=[row["job_id"]])
+        return jobs[0], StepId(row["step_id"])
 
     async def has_ready(self, resource: Resource, names: Sequence[str] | None = None) -> bool:
         """Whether the time of any queued step (of these names) has come, locked or not."""
-        return bool((await self._tx.execute(_HAS_READY, {"resource": resource.value, "names": names})).scalar_one())
+        return bool((await self._tx.find(_HAS_READY, resource=resource.value, names=names))[0])
 
     async def renew(self, leases: Sequence[LeaseRef], *, lease_s: float, extend: bool) -> Sequence[Heartbeat]:
         """Store progress, tell what became of leases and, with ``extend``, renew them from the database's now.
@@ -214,14 +227,15 @@ class LeaseQueries:
         """
         if not leases:
             return []
-        parameters = {
-            "ids": [lease.step_id for lease in leases],
-            "tokens": [lease.lease_token for lease in leases],
-            "progress": [lease.progress for lease in leases],
-            "extend": extend,
-            "lease_s": lease_s,
-        }
-        held = {row.id: row.cancel_requested for row in await self._tx.execute(_RENEW, parameters)}
+        rows = await self._tx.fetch(
+            _RENEW,
+            ids=[lease.step_id for lease in leases],
+            tokens=[lease.lease_token for lease in leases],
+            progress=[lease.progress for lease in leases],
+            extend=extend,
+            lease_s=lease_s,
+        )
+        held = {row["id"]: row["cancel_requested"] for row in rows}
         return [
             Heartbeat(step_id=s, owned=s in held, cancel_requested=held.get(s, False))
             for s in (lease.step_id for lease in leases)
