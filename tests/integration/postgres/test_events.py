@@ -6,6 +6,7 @@ import asyncio
 from datetime import timedelta
 from uuid import uuid4
 
+import asyncpg
 import pytest
 import sqlalchemy as sa
 
@@ -64,7 +65,7 @@ async def test_nobody_reads_or_writes_anothers_events(api, alice, bob):
     async with api.for_user(bob) as uow:
         assert await uow.events.list_after(alice.id, 0, 10) == []
         assert await uow.events.bounds(alice.id) == (1, 0)
-    with pytest.raises(sa.exc.ProgrammingError, match="row-level security"):
+    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):
         async with api.for_user(bob) as uow:
             await uow.events.add([event(alice)])
 

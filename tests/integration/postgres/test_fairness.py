@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import copy
 from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
@@ -232,12 +233,9 @@ async def test_a_backlog_of_ten_thousand_is_shared_fairly_and_none_of_it_expires
 async def test_a_claim_reads_a_few_rows_of_each_owner_and_not_the_backlog(worker, worker_engine, backlog):
     await claim(worker)
     async with transaction(worker_engine, BEGIN_AS_SERVICE) as tx:
-        sql = sa.text(f"explain (analyze, buffers, format json) {_CLAIM.text}")
-        typed = sql.bindparams(sa.bindparam("names", type_=sa.ARRAY(sa.Text)))
-        explained = await tx.execute(
-            typed, {"resource": "light", "names": ["inspect"], "per_owner": 16, "candidates": 64}
-        )
-        ((plan,),) = explained.all()
+        explained = copy(_CLAIM)
+        explained.sql = f"explain (analyze, buffers, format json) {_CLAIM.sql}"
+        (plan,) = await tx.find(explained, resource="light", names=["inspect"], per_owner=16, candidates=64)
     plan = plan if isinstance(plan, list) else json.loads(plan)
     nodes = list(_nodes(plan[0]["Plan"]))
     assert not [node for node in nodes if node["Node Type"] == "Seq Scan"]
