@@ -279,7 +279,7 @@ async def echo_figures(echo: Instance, steps: int, singles: int) -> dict[str, fl
 
 def random_pause_s() -> float:
     """Never in step with a poll: a fixed pause can make each ring come right after one, or right before."""
-    return random.uniform(0.1, 0.2)  # noqa: S311 - no secret
+    return random.uniform(0.1, 0.2)
 
 
 def drain(process: WorkerProcess, steps: int) -> dict[str, float]:
