@@ -406,17 +406,17 @@ def _empty(folder: Path) -> None:
 
 def summary(memory: Mapping[str, Mapping[str, float]], disk: Mapping[str, Mapping[str, float]]) -> list[Row]:
     ours, nginx, tus, copy = "storage_local, one PUT", "nginx PUT", "tus PATCH", "cp and fsync"
+    discard = "bytes thrown away"
 
     def peers(of: Mapping[str, Mapping[str, float]], figure: str, *names: str) -> dict[str, float]:
         return {name: of[name][figure] for name in names}
 
-    ranges = "storage_local, 1 MiB ranges"
     return [
         Row(
             measure="Upload, in memory: speed",
             unit="MB/s",
             echo=memory[ours]["mb_per_s"],
-            peers=peers(memory, "mb_per_s", nginx, tus, copy),
+            peers=peers(memory, "mb_per_s", nginx, discard, tus, copy),
             limit=round(500 / 938, 2),  # where nginx made 938, 500 were asked for
             of=nginx,
             at_least=True,
@@ -425,7 +425,7 @@ def summary(memory: Mapping[str, Mapping[str, float]], disk: Mapping[str, Mappin
             measure="Upload, in memory: server CPU",
             unit="s/GiB",
             echo=memory[ours]["cpu_s_per_gib"],
-            peers=peers(memory, "cpu_s_per_gib", nginx, tus),
+            peers=peers(memory, "cpu_s_per_gib", nginx, discard, tus),
         ),
         Row(
             measure="Upload, on disk and synced: speed",
@@ -440,16 +440,24 @@ def summary(memory: Mapping[str, Mapping[str, float]], disk: Mapping[str, Mappin
             peers=peers(memory, "rss_mib", nginx, tus),
         ),
         Row(
-            measure="Range reads of 1 MiB: server CPU",
+            measure="Range reads of 8 MiB: server CPU",
             unit="s/GiB",
-            echo=memory[ranges]["cpu_s_per_gib"],
-            peers={
-                "nginx": memory["nginx, 1 MiB ranges"]["cpu_s_per_gib"],
-                "FileResponse": memory["FileResponse, 1 MiB ranges"]["cpu_s_per_gib"],
-            },
+            echo=disk["storage_local, 8 MiB ranges"]["cpu_s_per_gib"],
+            peers={"FileResponse": disk["FileResponse, 8 MiB ranges"]["cpu_s_per_gib"]},
             limit=0.6,
         ),
+        Row(
+            measure="Range reads of 1 MiB: server CPU of each",
+            unit="us",
+            echo=_us_each(disk["storage_local, 1 MiB ranges"]),
+            peers={name: _us_each(disk[f"{name}, 1 MiB ranges"]) for name in ("nginx", "FileResponse")},
+            limit=900,
+        ),
     ]
+
+
+def _us_each(figures: Mapping[str, float]) -> float:
+    return figures["cpu_s_per_gib"] * 1e6 * MIB / GIB
 
 
 def main() -> None:

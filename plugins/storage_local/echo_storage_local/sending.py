@@ -18,6 +18,8 @@ from echo_storage_local.threads import IoThreads
 
 PIECE_BYTES = 256 * KIB
 """Bytes per read and write: larger ones do not fit the processor's cache, smaller ones cost more calls."""
+_THREAD_PIECE_BYTES = 4 * PIECE_BYTES
+"""Where every read takes a thread (tmpfs and some network file systems have no ``RWF_NOWAIT``) the trip costs more."""
 _YIELD_EVERY_PIECES = 4
 _WATCHED_FROM_BYTES = 4 * PIECE_BYTES
 """From this length on we watch whether the client leaves: the server swallows what is sent to one that has left."""
@@ -72,7 +74,8 @@ class ObjectResponse(Response):
     async def _send_body(self, send: Send, has_left: Callable[[], bool]) -> None:
         pieces = 0
         while self._at < self._end:
-            piece = await self._read(min(PIECE_BYTES, self._end - self._at))
+            at_most = PIECE_BYTES if self._nowait is not None else _THREAD_PIECE_BYTES
+            piece = await self._read(min(at_most, self._end - self._at))
             self._at += len(piece)
             await send({"type": "http.response.body", "body": piece, "more_body": self._at < self._end})
             pieces += 1
