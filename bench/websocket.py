@@ -42,6 +42,7 @@ from echo_core.adapters.redis_events import _decode, _encode_event
 from echo_core.application.realtime import Realtime, RealtimeHub
 from echo_core.application.realtime_frames import event_frame
 from echo_core.domain.users import User
+from echo_core.entrypoints.cli.commands.instance import GC_THRESHOLDS
 from echo_core.entrypoints.http.server import WS_OPTIONS
 from echo_core.entrypoints.http.ws import ws_routes
 from echo_core.plugin_api.events import Event
@@ -119,6 +120,8 @@ async def _send_to_all(connections: list[Any], text: str) -> None:
 
 
 def serve(port: int) -> None:
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)  # as ``echoctl serve`` does
     clock = ManualClock()
     settings = limits(ws_max_connections_per_user=100_000)
     tokens = TableTokens({f"{n}": user(n) for n in range(1, 20_000)})

@@ -134,14 +134,13 @@ class Admission:
             return None
         video = await uow.videos.get(job.video_id, deleted=True)
         upload = await uow.uploads.get(job.video_id)
-        size_bytes = upload.size_bytes or 0
-        outlook = StepOutlook(
-            video=step_video(video, upload),
-            inputs=job.products,
-            source_bytes=self.storage.fetch_takes_bytes(size_bytes, self.scratch),
-            transcoder=self.transcoder,
-        )
         try:
+            outlook = StepOutlook(
+                video=step_video(video, upload),
+                inputs=job.products,
+                source_bytes=self.storage.fetch_takes_bytes(upload.size_bytes or 0, self.scratch),
+                transcoder=self.transcoder,
+            )
             needs = needs_of(outlook)
         except Exception:
             # Its inputs make no sense, or its plugin has a defect: the run will tell the owner better than we could.
