@@ -50,7 +50,7 @@ from echo_core.application.ending import end_tasks
 from echo_core.application.engine import Engine
 from echo_core.application.health import DependencyCheck, ReadinessCheck
 from echo_core.application.lease_watch import EngineTiming
-from echo_core.application.pipeline import Pipeline, RegisteredStep, ordered
+from echo_core.application.pipeline import Pipeline, RegisteredStep
 from echo_core.application.ports import WorkerUnitsOfWork
 from echo_core.application.processing import process_steps
 from echo_core.application.purging import purge_steps
@@ -243,7 +243,7 @@ def pipeline_of(
 ) -> Pipeline:
     """The pipeline of this instance; with ``units_of_work`` its steps can also be run."""
     purge = tuple(RegisteredStep(plugin=KERNEL, spec=spec) for spec in purge_steps(units_of_work))
-    return Pipeline(process=ordered((*kernel_steps(settings), *registry.steps())), purge=purge)
+    return Pipeline.of((*kernel_steps(settings), *registry.steps()), purge=purge)
 
 
 async def _refuse_other_schemas(engine: AsyncEngine) -> None:
@@ -356,6 +356,7 @@ async def open_worker(settings: Settings) -> AsyncIterator[WorkerProcess]:
             ),
             admission=_admission(settings, pipeline, storage=storage, transcoder=transcoder, scratch=scratch),
             scratch_reserve_bytes=worker.scratch_reserve_bytes,
+            pipeline=pipeline,
         )
         reconciler = Reconciler(
             engine=engine,
@@ -391,7 +392,7 @@ def _admission(
             scratch_reserve_bytes=settings.worker.scratch_reserve_bytes,
             memory_reserve_bytes=settings.worker.memory_reserve_bytes,
         ),
-        needs={e.spec.name: e.spec.needs for e in (*pipeline.process, *pipeline.purge) if e.spec.needs is not None},
+        needs={e.spec.name: e.spec.needs for e in pipeline.every if e.spec.needs is not None},
         storage=storage,
         transcoder=transcoder,
         scratch=scratch,
@@ -414,7 +415,7 @@ def _listeners(core: Core, engine: Engine, slots: Mapping[Resource, int]) -> Map
 
 async def _open_handlers(stack: AsyncExitStack, core: Core, pipeline: Pipeline) -> Mapping[str, StepHandler]:
     handlers: dict[str, StepHandler] = {}
-    for entry in (*pipeline.process, *pipeline.purge):
+    for entry in pipeline.every:
         manager = entry.spec.open(_kernel_context(core)) if entry.plugin == KERNEL else core.registry.open_step(entry)
         handlers[entry.spec.name] = await stack.enter_async_context(manager)
     return handlers

@@ -129,7 +129,7 @@ class Admission:
 
     async def ask(self, uow: UnitOfWork, job: Job, step: Step) -> Shortage | None:
         """Reserve what the next run of a queued step needs. ``release`` it when the run has ended, or never began."""
-        needs_of = self.needs.get(step.name)
+        needs_of = self.needs.get(step.spec)
         if needs_of is None:
             return None
         video = await uow.videos.get(job.video_id, deleted=True)

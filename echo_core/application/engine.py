@@ -20,6 +20,7 @@ from echo_core.application.admission import ASK_AGAIN_S, Admission, Prospect, Sh
 from echo_core.application.ending import end_tasks
 from echo_core.application.job_changes import store_change
 from echo_core.application.lease_watch import EngineTiming, LeaseWatch, Running, StopReason
+from echo_core.application.pipeline import NO_PIPELINE, Pipeline
 from echo_core.application.ports import Claim, EventBus, UnitOfWork, WorkerUnitsOfWork
 from echo_core.application.running import SCRATCH_RESERVE_BYTES, StepRun
 from echo_core.application.settling import (
@@ -58,7 +59,8 @@ _STOPPED: Mapping[StopReason, Outcome] = {
 
 
 class Engine:
-    """See the module. ``handlers`` are found by step name, ``slots`` by resource class."""
+    """See the module. ``handlers`` are found by the name of a step's spec, ``slots`` by resource class; ``pipeline``
+    knows the steps that others may add."""
 
     def __init__(
         self,
@@ -75,6 +77,7 @@ class Engine:
         timing: EngineTiming | None = None,
         admission: Admission | None = None,
         scratch_reserve_bytes: int = SCRATCH_RESERVE_BYTES,
+        pipeline: Pipeline = NO_PIPELINE,
     ) -> None:
         self._units_of_work = units_of_work
         self._storage = storage
@@ -93,7 +96,9 @@ class Engine:
         self._metrics = metrics
         self._waking: set[Resource] = set()
         self.sweeper = Sweeper(units_of_work=units_of_work, storage=storage)
-        self._settler = Settler(units_of_work=units_of_work, storage=storage, metrics=metrics, sweeper=self.sweeper)
+        self._settler = Settler(
+            units_of_work=units_of_work, storage=storage, metrics=metrics, sweeper=self.sweeper, pipeline=pipeline
+        )
         self._running: dict[StepId, Running] = {}
         self._watch = LeaseWatch(self._running, units_of_work=units_of_work, bus=bus, timing=self._timing)
         self._tasks: asyncio.TaskGroup | None = None
@@ -217,7 +222,7 @@ class Engine:
             elif isinstance(claimed, Shortage):
                 self._wake_later(resource)
                 await self._metrics.step_ended(
-                    step=asked.name, resource=resource, outcome="waiting", code=claimed.waiting.code, seconds=0.0
+                    step=asked.spec, resource=resource, outcome="waiting", code=claimed.waiting.code, seconds=0.0
                 )
             else:
                 return claimed
@@ -346,7 +351,7 @@ class Engine:
         if running.shortage is not None:
             raise running.shortage.error
         await run.open_scratch()
-        handler = self._handlers[step.name]
+        handler = self._handlers[step.spec]
         limit = asyncio.timeout(step.timeout_s)
         try:
             async with limit:

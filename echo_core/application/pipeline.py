@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from echo_core.domain.ids import UserId, VideoId, new_job_id, new_step_id
-from echo_core.domain.jobs import SOURCE, Job, JobKind, JobState, Step
+from echo_core.domain.jobs import NUMBER_MARK, SOURCE, Job, JobKind, JobState, Step
+from echo_core.plugin_api.errors import InvalidRequestError
 from echo_core.plugin_api.specs import StepSpec
+from echo_core.plugin_api.steps import FurtherStep
 
 
 class PipelineError(ValueError):
@@ -24,10 +27,26 @@ class RegisteredStep:
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """The steps of a processing job and of a purge job, each in an order in which they could run one by one."""
+    """The steps of a processing job and of a purge job, each in an order in which they could run one by one, and those
+    that steps may add to their job (``further``)."""
 
     process: tuple[RegisteredStep, ...]
     purge: tuple[RegisteredStep, ...]
+    further: tuple[RegisteredStep, ...] = ()
+
+    @classmethod
+    def of(cls, process: Sequence[RegisteredStep], *, purge: tuple[RegisteredStep, ...]) -> Pipeline:
+        """Of the steps of processing in any order, further ones among them. Raises ``PipelineError``."""
+        return cls(
+            process=ordered(tuple(entry for entry in process if not entry.spec.further)),
+            purge=purge,
+            further=tuple(entry for entry in process if entry.spec.further),
+        )
+
+    @property
+    def every(self) -> tuple[RegisteredStep, ...]:
+        """All that a worker may be asked to run."""
+        return (*self.process, *self.further, *self.purge)
 
     def new_job(
         self, kind: JobKind, *, video_id: VideoId, owner_id: UserId, now: datetime, correlation_id: str = ""
@@ -45,6 +64,38 @@ class Pipeline:
             steps=tuple(_new_step(entry, position) for position, entry in enumerate(registered)),
         )
         return job.started(now)
+
+    def further_steps(self, wanted: Sequence[FurtherStep], *, position: int) -> tuple[Step, ...]:
+        """Steps to be added to a job, from this position on.
+
+        Raises ``InvalidRequestError`` (``unknown_step``) for a spec that is not there, or not ``further``.
+        """
+        by_name = {entry.spec.name: entry for entry in self.further}
+        made = []
+        for number, one in enumerate(wanted):
+            entry = by_name.get(one.spec)
+            if entry is None:
+                raise InvalidRequestError(
+                    f"A step wants to add {one.name!r}, which no plugin provides.",
+                    code="unknown_step",
+                    remedy="Enable the plugin that provides it, then retry the job.",
+                )
+            step = _new_step(entry, position + number)
+            made.append(
+                replace(
+                    step,
+                    name=one.name,
+                    consumes=one.consumes,
+                    produces=one.produces,
+                    after=one.after,
+                    weight=step.weight * one.share,
+                    timeout_per_media_s=step.timeout_per_media_s * one.share,
+                )
+            )
+        return tuple(made)
+
+
+NO_PIPELINE = Pipeline(process=(), purge=())
 
 
 def _new_step(entry: RegisteredStep, position: int) -> Step:
@@ -75,6 +126,8 @@ def ordered(steps: tuple[RegisteredStep, ...]) -> tuple[RegisteredStep, ...]:
     """
     by_name: dict[str, RegisteredStep] = {}
     for step in steps:
+        if NUMBER_MARK in step.spec.name:
+            raise PipelineError(f"The step {step.spec.name!r} of plugin {step.plugin!r} has a dot in its name.")
         if (other := by_name.get(step.spec.name)) is not None:
             raise PipelineError(
                 f"Plugins {other.plugin!r} and {step.plugin!r} both register a step {step.spec.name!r}."

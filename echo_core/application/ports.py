@@ -7,7 +7,7 @@ storage, transcoder or other provider is called inside one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -233,6 +233,9 @@ class ArtefactRepository(Protocol):
     async def remove(self, video_id: VideoId, keys: Sequence[str]) -> None:
         """Forget the rows of these storage keys."""
 
+    async def remove_kinds(self, video_id: VideoId, kinds: Sequence[str]) -> Set[str]:
+        """Forget all of these kinds; returns the names of the steps that had made them."""
+
     async def has_rendition(self, video_id: VideoId) -> bool:
         """Whether a video rendition (or, without any picture, a sound rendition) exists."""
 
@@ -331,6 +334,9 @@ class WorkerRepository(Protocol):
     ) -> None:
         """This worker lives, and can run these steps, so many of each class at once; it says so again within
         ``lives_s``, or nobody counts on its slots any more."""
+
+    async def count_slots(self, resource: Resource) -> int:
+        """How many steps of this class all living workers together can run at once."""
 
     async def list_unprovided(self, waiting_for: timedelta, limit: int) -> Sequence[StepId]:
         """Steps that have been due for so long while no worker checked in that can run them. Forgets workers that have

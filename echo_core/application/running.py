@@ -19,7 +19,7 @@ from echo_core.domain.uploads import Upload, artefact_key
 from echo_core.domain.videos import Video
 from echo_core.plugin_api.errors import EchoError, InsufficientStorageError
 from echo_core.plugin_api.json import JsonObject
-from echo_core.plugin_api.steps import ArtefactFile, StepVideo
+from echo_core.plugin_api.steps import ArtefactFile, Resource, StepVideo, StoredArtefact
 from echo_core.plugin_api.storage import FetchFile, ObjectInfo, PutFile, StorageBackend
 from echo_core.plugin_api.transcoder import Transcoder
 
@@ -148,6 +148,31 @@ class StepRun:
             await store_change(uow, job, job)  # a first rendition makes the video playable
         self.recorded(rows)
         await delete_objects(self._storage, replaced)
+
+    async def stored(self, kind: str) -> Sequence[StoredArtefact]:
+        """The video's artefacts of this kind, ordered by name."""
+        async with self._units_of_work.for_worker() as uow:
+            rows = await uow.artefacts.list_for_video(VideoId(self._video.id), segments=True)
+        return [
+            StoredArtefact(
+                kind=row.kind,
+                name=row.name,
+                step=row.step,
+                key=row.storage_key,
+                generation=row.generation,
+                size_bytes=row.size_bytes,
+                facts=row.facts,
+                init_length_bytes=row.init_length_bytes,
+                segments=row.segments,
+            )
+            for row in rows
+            if row.kind == kind
+        ]
+
+    async def slots(self, resource: Resource) -> int:
+        """How many steps of this class all living workers together can run at once."""
+        async with self._units_of_work.for_worker() as uow:
+            return await uow.workers.count_slots(resource)
 
     async def store(self, artefacts: Sequence[ArtefactFile]) -> list[Artefact]:
         """Put files into storage and return their rows, still to be recorded (``recorded``)."""

@@ -14,6 +14,7 @@ import msgspec
 import structlog
 
 from echo_core.application.job_changes import store_change
+from echo_core.application.pipeline import Pipeline
 from echo_core.application.ports import Claim, UnitOfWork, UnsweptStep, WorkerUnitsOfWork
 from echo_core.application.processing import MEDIA
 from echo_core.application.running import StepRun, delete_objects
@@ -43,6 +44,8 @@ MAX_WARNINGS = 20
 MAX_ARTEFACTS = 1000
 MAX_OUTPUT_BYTES = 1 << 20
 """Of a step's output as JSON: it is read with its job, every time. Segment times of six hours have 100 KiB."""
+MAX_FURTHER = 100
+"""Steps that one step may add: all of a job's are read with it, every time."""
 MAX_CODE_CHARS = 64
 MAX_DOUBLINGS = 30
 """Of the first delay. Every sensible ``max_delay_s`` lies far below, and a float does not bear much more than 1000."""
@@ -124,6 +127,12 @@ def bounded(result: StepResult) -> StepResult:
     """What a step leaves, its sentences cut to a length. Raises ``InvalidRequestError`` (``step_output_too_large``) for
     what cannot be cut."""
     size_bytes = len(msgspec.json.encode(result.output, enc_hook=str))
+    if len(result.further) > MAX_FURTHER:
+        raise InvalidRequestError(
+            f"The step wants to add {len(result.further)} steps; {MAX_FURTHER} are the most.",
+            code="step_output_too_large",
+            remedy="Its plugin should make fewer and larger ones; tell its author.",
+        )
     if size_bytes > MAX_OUTPUT_BYTES or len(result.artefacts) > MAX_ARTEFACTS:
         raise InvalidRequestError(
             f"The step returned {size_bytes} bytes of output and {len(result.artefacts)} artefacts; "
@@ -155,12 +164,19 @@ class Settler:
     """Writes outcomes."""
 
     def __init__(
-        self, *, units_of_work: WorkerUnitsOfWork, storage: StorageBackend, metrics: StepMetrics, sweeper: Sweeper
+        self,
+        *,
+        units_of_work: WorkerUnitsOfWork,
+        storage: StorageBackend,
+        metrics: StepMetrics,
+        sweeper: Sweeper,
+        pipeline: Pipeline,
     ) -> None:
         self._units_of_work = units_of_work
         self._storage = storage
         self._metrics = metrics
         self._sweeper = sweeper
+        self._pipeline = pipeline
 
     async def settle(self, claim: Claim, outcome: Outcome, run: StepRun | None, *, seconds: float) -> Job | None:
         """Record an outcome; the job as it is then, or None: a lost lease records nothing and is no error."""
@@ -190,7 +206,7 @@ class Settler:
                 if (left := unswept(job, claim.step_id)) is not None:
                     await self._sweep(left)
         log.info("step.ended", outcome=name, code=code or None, seconds=round(seconds, 3))
-        await self._metrics.step_ended(step=step.name, resource=step.resource, outcome=name, code=code, seconds=seconds)
+        await self._metrics.step_ended(step=step.spec, resource=step.resource, outcome=name, code=code, seconds=seconds)
         return job
 
     async def _sweep(self, left: UnsweptStep) -> None:
@@ -218,19 +234,30 @@ class Settler:
             if _is_recorded(before.step(claim.step_id), claim, outcome):
                 return before
             now = await uow.jobs.now()
-            after = _changed(before, claim, outcome, now, leaves_objects)
+            grown = await self._with_further(uow, before, outcome)
+            after = _changed(grown, claim, outcome, now, leaves_objects)
             if isinstance(outcome, Succeeded):
                 step = before.step(claim.step_id)
                 obsolete += await uow.artefacts.put(outcome.rows)
                 obsolete += await uow.artefacts.remove_of_step(
                     before.video_id, step.name, except_token=claim.lease_token
                 )
+                if outcome.result.discards:
+                    made_by = await uow.artefacts.remove_kinds(before.video_id, outcome.result.discards)
+                    after = after.discarded(made_by)
                 if MEDIA in step.produces and not outcome.result.skipped_reason:
                     after = await _with_media_facts(uow, after, outcome.result)
             after = await store_change(uow, before, after)
         if isinstance(outcome, Succeeded):
             await delete_objects(self._storage, obsolete)
         return after
+
+    async def _with_further(self, uow: UnitOfWork, job: Job, outcome: Outcome) -> Job:
+        if not isinstance(outcome, Succeeded) or not outcome.result.further:
+            return job
+        steps = self._pipeline.further_steps(outcome.result.further, position=max(s.position for s in job.steps) + 1)
+        video = await uow.videos.get(job.video_id, deleted=True)
+        return job.with_further(steps, media_duration_s=video.duration_s or 0.0)
 
 
 def _is_recorded(step: Step, claim: Claim, outcome: Outcome) -> bool:

@@ -7,7 +7,7 @@ Longer than a module should be: one aggregate, whose legal changes are read toge
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -19,6 +19,8 @@ from echo_core.plugin_api.steps import Resource
 
 SOURCE = "source"
 """The product that exists from the start: the uploaded object."""
+NUMBER_MARK = "."
+"""Between the name of a spec and the number of one of several steps of it: ``piece.003``."""
 MIN_GUESSED_S = 0.2
 MIN_LEARNED_S = 0.01
 """What a step is expected to take at least, in seconds: by its weight alone, and by what earlier runs took."""
@@ -114,6 +116,11 @@ class Step:
     output: JsonObject = field(default_factory=dict)
     skipped_reason: str = ""
     warnings: tuple[str, ...] = ()
+
+    @property
+    def spec(self) -> str:
+        """The name of the spec that it was made of: its own, but for one that another step has added."""
+        return self.name.partition(NUMBER_MARK)[0]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -218,10 +225,8 @@ class Job:
         Raises ``LeaseLostError`` if it is not the owner any more.
         """
         step = _swept_by_itself(self.held(step_id, lease_token), leaves_objects)
-        return self._with(
-            now,
-            _ended(step, StepState.SUCCEEDED, now, output=output, warnings=tuple(warnings), progress=1.0),
-        )
+        ended = _ended(step, StepState.SUCCEEDED, now, output=output, warnings=tuple(warnings), progress=1.0)
+        return self._taught_by(ended)._with(now, ended)
 
     def skipped(
         self, step_id: StepId, lease_token: int, *, now: datetime, reason: str, leaves_objects: bool = False
@@ -229,6 +234,20 @@ class Job:
         """The run found nothing to do; ``leaves_objects`` as of ``succeeded``. Raises ``LeaseLostError``."""
         step = _swept_by_itself(self.held(step_id, lease_token), leaves_objects)
         return self._with(now, _ended(step, StepState.SKIPPED, now, skipped_reason=reason))
+
+    def with_further(self, steps: Sequence[Step], *, media_duration_s: float) -> Job:
+        """With steps that one of this job's has found to be needed, still pending. One that has the name of a step
+        that is here already (the finder ran before) redefines it, and it starts anew."""
+        fresh = {step.name: replace(step, expected_s=_guessed_s(step, media_duration_s)) for step in steps}
+        kept = [_redefined(step, fresh.pop(step.name)) if step.name in fresh else step for step in self.steps]
+        return replace(self, steps=(*kept, *fresh.values()))
+
+    def discarded(self, names: Set[str]) -> Job:
+        """Rows of artefacts of these steps were removed: what they name is to be swept."""
+        steps = tuple(
+            replace(s, swept_token=min(s.swept_token, s.lease_token - 1)) if s.name in names else s for s in self.steps
+        )
+        return replace(self, steps=steps)
 
     def failed(
         self, step_id: StepId, lease_token: int, *, now: datetime, error: StepError, retry_in_s: float | None
@@ -329,7 +348,7 @@ class Job:
         def expected_s(step: Step) -> float:
             if (rate := rates.get(step.name)) is not None:
                 return max(MIN_LEARNED_S, media_duration_s * rate)
-            return max(MIN_GUESSED_S, media_duration_s * step.weight)
+            return _guessed_s(step, media_duration_s)
 
         steps = tuple(s if s.state.finished else replace(s, expected_s=expected_s(s)) for s in self.steps)
         return replace(self, steps=steps)
@@ -344,6 +363,19 @@ class Job:
         later = now + timedelta(seconds=retry_in_s) if retry_in_s > 0 else None
         again = _requeued(step, now, run_at=later, attempt=step.attempt)
         return replace(again, error=error)
+
+    def _taught_by(self, ended: Step) -> Job:
+        """What one of several steps of a spec has taken tells best what the others will take."""
+        if ended.name == ended.spec or ended.started_at is None or ended.finished_at is None or not ended.weight:
+            return self
+        rate = (ended.finished_at - ended.started_at).total_seconds() / ended.weight
+        steps = tuple(
+            replace(s, expected_s=max(MIN_LEARNED_S, rate * s.weight))
+            if s.spec == ended.spec and s.state in {StepState.PENDING, StepState.QUEUED}
+            else s
+            for s in self.steps
+        )
+        return replace(self, steps=steps)
 
     def _with(self, now: datetime, changed: Step) -> Job:
         steps = tuple(changed if s.id == changed.id else s for s in self.steps)
@@ -429,6 +461,17 @@ def _job_state(steps: Sequence[Step], cancel_requested: bool) -> JobState:
     if any(s.state is StepState.FAILED and not s.optional for s in steps):
         return JobState.FAILED
     return JobState.SUCCEEDED
+
+
+def _guessed_s(step: Step, media_duration_s: float) -> float:
+    return max(MIN_GUESSED_S, media_duration_s * step.weight)
+
+
+def _redefined(step: Step, fresh: Step) -> Step:
+    """``fresh`` in the place of a step of the same name, whose tokens and identity go on."""
+    return replace(
+        fresh, id=step.id, position=step.position, lease_token=step.lease_token, swept_token=step.swept_token
+    )
 
 
 def _swept_by_itself(step: Step, leaves_objects: bool) -> Step:

@@ -58,6 +58,8 @@ class StepSpec:
     """A pipeline step. An ``optional`` one that fails never keeps a video from being ready.
 
     ``weight`` is its expected share of work, in seconds per second of media, until real runs have taught better.
+    ``name`` has no dot. ``further``: no job begins with it; other steps add it (``StepResult.further``) and say what it
+    consumes, produces and waits for.
     """
 
     name: str
@@ -77,6 +79,7 @@ class StepSpec:
     None: next to nothing."""
     config_model: type[BaseModel] = NoConfig
     description: str = ""
+    further: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

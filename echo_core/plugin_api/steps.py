@@ -46,17 +46,56 @@ class ArtefactFile:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FurtherStep:
+    """A step that another one adds to its own job, once it knows how many there must be.
+
+    ``spec`` names a ``StepSpec`` with ``further=True``; ``number`` tells the steps of one spec apart. Both make its
+    name, ``piece.003``. ``share`` is its part, 0 to 1, of the work that the spec's ``weight`` stands for.
+    """
+
+    spec: str
+    number: int = 0
+    consumes: tuple[str, ...] = ()
+    produces: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    share: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """Unique within the job."""
+        return f"{self.spec}.{self.number:03d}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class StepResult:
     """What a step leaves: ``output`` goes to the steps that consume its products, ``artefacts`` to storage.
 
     ``skipped_reason`` says that there was nothing to do (the products then do not exist). ``warnings`` are sentences
-    for the owner.
+    for the owner. ``further`` steps are added to the job; those of the same names, from an earlier run, are replaced.
+    ``discards``: kinds of artefacts, of whichever step of the job, that nobody needs any more.
     """
 
     output: JsonObject = field(default_factory=dict)
     artefacts: Sequence[ArtefactFile] = ()
     skipped_reason: str = ""
     warnings: Sequence[str] = ()
+    further: Sequence[FurtherStep] = ()
+    discards: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredArtefact:
+    """An artefact of the video as it is kept: ``key`` and ``generation`` read it from the storage."""
+
+    kind: str
+    name: str
+    step: str
+    key: str
+    generation: str
+    size_bytes: int
+    facts: JsonObject = field(default_factory=dict)
+    init_length_bytes: int = 0
+    segments: tuple[Segment, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +165,12 @@ class StepContext(Protocol):
 
     async def publish(self, artefacts: Sequence[ArtefactFile]) -> None:
         """Store and record artefacts now, before the step ends, so that a viewer can use them already."""
+
+    async def stored(self, kind: str) -> Sequence[StoredArtefact]:
+        """The video's artefacts of this kind, ordered by name."""
+
+    async def slots(self, resource: Resource) -> int:
+        """How many steps of this class all living workers together can run at once."""
 
 
 class StepHandler(Protocol):

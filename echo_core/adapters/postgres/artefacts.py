@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 
 import msgspec
@@ -120,6 +120,12 @@ class PostgresArtefactRepository:
         """Forget the rows of these storage keys."""
         named = (ArtefactRow.video_id == video_id) & ArtefactRow.storage_key.in_(keys)
         await self._tx.execute(delete(_table).where(named))
+
+    async def remove_kinds(self, video_id: VideoId, kinds: Sequence[str]) -> Set[str]:
+        """Forget all of these kinds; returns the names of the steps that had made them."""
+        named = (ArtefactRow.video_id == video_id) & ArtefactRow.kind.in_(kinds)
+        statement = delete(_table).where(named).returning(ArtefactRow.step)
+        return {row.step for row in await self._tx.execute(statement)}
 
     async def has_rendition(self, video_id: VideoId) -> bool:
         """Whether a video rendition (or, without any picture, a sound rendition) exists."""

@@ -88,9 +88,11 @@ class PostgresJobRepository(LeaseQueries):
             if (await self._tx.execute(statement)).rowcount == 0:
                 raise _unknown_job()
         held = {step.id: step for step in before.steps}
+        if added := [step_values(after, step) for step in after.steps if step.id not in held]:
+            await self._tx.execute(insert(StepRow.__table__), added)
         changes: dict[frozenset[str], list[dict[str, Any]]] = defaultdict(list)
         for step in after.steps:
-            if (change := _difference(held[step.id], step)) is not None:
+            if step.id in held and (change := _difference(held[step.id], step)) is not None:
                 row = {f"new_{name}": value for name, value in change.items()}
                 row |= {"id": step.id, "held_token": held[step.id].lease_token}
                 changes[frozenset(change)].append(row)

@@ -12,7 +12,7 @@ from echo_core.adapters.postgres.queries import Query
 from echo_core.adapters.postgres.transaction import Transaction
 from echo_core.application.ports import Heartbeat, LeaseRef, UnsweptStep
 from echo_core.domain.ids import StepId, VideoId
-from echo_core.domain.jobs import Job
+from echo_core.domain.jobs import NUMBER_MARK, Job
 from echo_core.domain.progress import Rates
 from echo_core.plugin_api.steps import Resource
 
@@ -62,7 +62,7 @@ _CLAIM = Query(
         cross join lateral (
             select s.id, s.run_at from echo.steps s
             where s.state = 'queued' and s.resource = :resource and s.owner_id = owner.owner_id
-                and (:names is null or s.name = any (:names))
+                and (:names is null or split_part(s.name, '.', 1) = any (:names))
                 and s.run_at <= (select clock_timestamp())
             order by s.run_at, s.id limit :per_owner
         ) due
@@ -92,7 +92,7 @@ _HAS_READY = Query(
     select exists (
         select from echo.steps
         where state = 'queued' and resource = :resource and run_at <= (select clock_timestamp())
-            and (:names is null or name = any (:names))
+            and (:names is null or split_part(name, '.', 1) = any (:names))
     )
     """
     ).bindparams(bindparam("resource", type_=Text), bindparam("names", type_=ARRAY(Text)))
@@ -262,7 +262,8 @@ class LeaseQueries:
         """What steps have taken of late, everybody's: medians of recent successes."""
         rows = (await self._tx.execute(_RATES, {"newest": RATES_FROM})).all()
         return Rates(
-            work_per_media_s={row.name: row.work_per_media_s for row in rows},
+            # One of several steps of a spec has a part of the video that is another one each time.
+            work_per_media_s={row.name: row.work_per_media_s for row in rows if NUMBER_MARK not in row.name},
             bytes_per_media_s=rows[0].bytes_per_media_s if rows else None,
         )
 

@@ -30,6 +30,14 @@ _CHECK_IN = text(
     *(bindparam(resource.value, type_=Integer) for resource in Resource),
 )
 
+_SLOTS = text(
+    """
+    select coalesce(sum(light_slots), 0) as light, coalesce(sum(cpu_slots), 0) as cpu,
+        coalesce(sum(net_slots), 0) as net
+    from echo.workers where expires_at > clock_timestamp()
+    """
+)
+
 _FORGET = text("delete from echo.workers where seen_at < clock_timestamp() - :age").bindparams(
     bindparam("age", value=FORGET_AFTER, type_=Interval)
 )
@@ -38,7 +46,7 @@ _UNPROVIDED = text(
     """
     select id from echo.steps
     where state = 'queued' and run_at <= (select clock_timestamp()) - :waiting_for
-        and name <> all (array(
+        and split_part(name, '.', 1) <> all (array(
             select unnest(steps) from echo.workers where seen_at > clock_timestamp() - :waiting_for
         ))
     order by run_at
@@ -60,6 +68,10 @@ class PostgresWorkerRepository:
         ``lives_s``, or nobody counts on its slots any more."""
         parameters = {"name": name, "steps": list(steps), "version": version, "lives_s": lives_s}
         await self._tx.execute(_CHECK_IN, {**parameters, **{r.value: slots.get(r, 0) for r in Resource}})
+
+    async def count_slots(self, resource: Resource) -> int:
+        """How many steps of this class all living workers together can run at once."""
+        return int((await self._tx.execute(_SLOTS)).one()._mapping[resource.value])
 
     async def list_unprovided(self, waiting_for: timedelta, limit: int) -> Sequence[StepId]:
         """Steps that have been due for so long while no worker checked in that can run them."""

@@ -19,7 +19,7 @@ from echo_core.application.admission import Admission, Reservations
 from echo_core.application.engine import Engine
 from echo_core.application.job_changes import store_change
 from echo_core.application.lease_watch import EngineTiming
-from echo_core.application.pipeline import Pipeline, RegisteredStep, ordered
+from echo_core.application.pipeline import Pipeline, RegisteredStep
 from echo_core.application.ports import Progress, UnitOfWork, WorkerUnitsOfWork
 from echo_core.application.processing import opened, process_steps
 from echo_core.application.purging import purge_steps
@@ -167,10 +167,8 @@ class Farm:
     handlers: Mapping[str, StepHandler]
 
     def use(self, *specs: tuple[StepSpec, StepHandler]) -> None:
-        self.pipeline = Pipeline(
-            process=ordered(tuple(RegisteredStep(plugin="test", spec=spec) for spec, _ in specs)),
-            purge=self.pipeline.purge,
-        )
+        registered = tuple(RegisteredStep(plugin="test", spec=spec) for spec, _ in specs)
+        self.pipeline = Pipeline.of(registered, purge=self.pipeline.purge)
         self.handlers = {**self.handlers, **{spec.name: handler for spec, handler in specs}}
 
     def admission(self, reservations: Reservations) -> Admission:
@@ -208,6 +206,7 @@ class Farm:
             timing=timing,
             admission=self.admission(reservations) if reservations is not None else None,
             scratch_reserve_bytes=scratch_reserve_bytes,
+            pipeline=self.pipeline,
         )
         reconciler = Reconciler(
             engine=engine,
@@ -366,8 +365,8 @@ async def farm(database: Database, tmp_path: Path) -> AsyncIterator[Farm]:
             transcoder=FakeTranscoder(),
             tmp_path=tmp_path,
             events=events,
-            pipeline=Pipeline(
-                process=ordered(tuple(RegisteredStep(plugin="kernel", spec=s) for s in specs)),
+            pipeline=Pipeline.of(
+                tuple(RegisteredStep(plugin="kernel", spec=s) for s in specs),
                 purge=tuple(RegisteredStep(plugin="kernel", spec=s) for s in purge),
             ),
             handlers=handlers,

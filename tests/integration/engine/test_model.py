@@ -37,7 +37,7 @@ from echo_core.adapters.postgres.units_of_work import PostgresUserUnitsOfWork, P
 from echo_core.application.engine import Engine
 from echo_core.application.jobs import cancel_job, retry_job
 from echo_core.application.lease_watch import EngineTiming, Running
-from echo_core.application.pipeline import Pipeline, RegisteredStep, ordered
+from echo_core.application.pipeline import NO_PIPELINE, Pipeline, RegisteredStep, ordered
 from echo_core.application.ports import Claim, LeaseRef, UnsweptStep
 from echo_core.application.processing import opened
 from echo_core.application.purging import PurgeStep, purge_steps
@@ -187,7 +187,9 @@ async def open_world(database: Database, runner: asyncio.Runner, stack: AsyncExi
         ),
         storage=storage,
         engine=running_engine,
-        settler=Settler(units_of_work=worker, storage=storage, metrics=Counts(), sweeper=SweepsNothing()),
+        settler=Settler(
+            units_of_work=worker, storage=storage, metrics=Counts(), sweeper=SweepsNothing(), pipeline=NO_PIPELINE
+        ),
         reconciler=Reconciler(
             engine=running_engine,
             units_of_work=worker,
