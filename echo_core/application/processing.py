@@ -7,12 +7,36 @@ import contextlib
 import dataclasses
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
-from pathlib import Path
 from typing import Literal
 
-from pydantic import TypeAdapter
-
-from echo_core.domain.artefacts import POSTER_KIND, RENDITION_KIND, STORYBOARD_KIND, STORYBOARD_SHEET_KIND
+from echo_core.application.pieces import (
+    JOIN_STEP,
+    LADDER_WEIGHT,
+    PIECE_STEP,
+    PIECES,
+    WHOLE_STEP,
+    JoinStep,
+    PieceStep,
+    SplitStep,
+    WholeStep,
+    join_needs,
+    piece_needs,
+    whole_needs,
+)
+from echo_core.application.transcoding import (
+    MEDIA,
+    MEDIA_INFO,
+    PACKAGED,
+    boundaries_of,
+    directory,
+    media_in,
+    media_of,
+    names,
+    pixels,
+    rendition_artefact,
+    source_needs,
+)
+from echo_core.domain.artefacts import POSTER_KIND, STORYBOARD_KIND, STORYBOARD_SHEET_KIND
 from echo_core.domain.jobs import SOURCE
 from echo_core.domain.playlists import storyboard_vtt
 from echo_core.plugin_api.context import PluginContext
@@ -38,52 +62,17 @@ from echo_core.plugin_api.transcoder import (
     PackageRequest,
     PlanLadder,
     PosterRequest,
-    Rendition,
     Rung,
     StoryboardRequest,
 )
 
 VERIFIED = "verified"
-MEDIA = "media"
-PACKAGED = "packaged"
 LADDER = "ladder"
 POSTER = "poster"
 STORYBOARD = "storyboard"
 
 SNIFF_BYTES = 4096
 _TEXT_MARKERS = (b"#EXTM3U", b"ffconcat", b"<?xml", b"<!doctype", b"<html", b"<svg", b"{", b"[")
-
-_media = TypeAdapter(MediaInfo)
-
-
-def media_of(context: StepContext) -> MediaInfo:
-    """What ``inspect`` found."""
-    return _media.validate_python(context.inputs[MEDIA])
-
-
-def rendition_artefact(rendition: Rendition) -> ArtefactFile:
-    """A rendition as it is kept; ``facts`` is all that a master playlist needs."""
-    facts: dict[str, JsonValue] = {
-        "type": rendition.kind,
-        "codecs": rendition.codecs,
-        "duration_s": rendition.duration_s,
-        "peak_bitrate_bps": rendition.peak_bitrate_bps,
-        "average_bitrate_bps": rendition.average_bitrate_bps,
-        "copied": rendition.copied,
-    }
-    if rendition.kind == "video":
-        facts |= {"width": rendition.width, "height": rendition.height, "fps": rendition.fps}
-    else:
-        facts |= {"channels": rendition.channels}
-    return ArtefactFile(
-        kind=RENDITION_KIND,
-        name=f"{rendition.name}.mp4",
-        path=rendition.path,
-        content_type="video/mp4" if rendition.kind == "video" else "audio/mp4",
-        facts=facts,
-        init_length_bytes=rendition.init_length_bytes,
-        segments=rendition.segments,
-    )
 
 
 class VerifyStep:
@@ -141,7 +130,7 @@ class InspectStep:
         """The output is a ``MediaInfo`` as JSON."""
         path = await context.fetch_source()
         media = await context.transcoder.inspect(InspectRequest(path=path, max_duration_s=self.max_duration_s))
-        return StepResult(output=_media.dump_python(media, mode="json"), warnings=media.warnings)
+        return StepResult(output=MEDIA_INFO.dump_python(media, mode="json"), warnings=media.warnings)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,7 +147,7 @@ class PackageStep:
             PackageRequest(
                 path=await context.fetch_source(),
                 media=media_of(context),
-                out_dir=_directory(context, "out"),
+                out_dir=directory(context, "out"),
                 segment_s=self.segment_s,
                 on_progress=context.report_progress,
             )
@@ -166,7 +155,7 @@ class PackageStep:
         if not result.renditions:
             return StepResult(skipped_reason=result.reason)
         return StepResult(
-            output={"boundaries_s": list(result.boundaries_s), "renditions": _names(result.renditions)},
+            output={"boundaries_s": list(result.boundaries_s), "renditions": names(result.renditions)},
             artefacts=[rendition_artefact(r) for r in result.renditions],
         )
 
@@ -180,7 +169,9 @@ class LadderStep:
     short_sides: tuple[int, ...]
 
     async def run(self, context: StepContext) -> StepResult:
-        """Skipped when the packaged source is all that is needed."""
+        """Skipped when the packaged source is all that is needed, or other steps encode it in pieces."""
+        if PIECES in context.inputs:
+            return StepResult(skipped_reason="It is long: steps of their own encode it in pieces.")
         media = media_of(context)
         packaged = context.inputs.get(PACKAGED)
         rungs = context.transcoder.plan_ladder(
@@ -189,15 +180,14 @@ class LadderStep:
         if packaged is not None:
             if not rungs:
                 return StepResult(skipped_reason="The source is small enough to be its own ladder.")
-            boundaries = TypeAdapter(tuple[float, ...]).validate_python(packaged["boundaries_s"])
-            return await self._encode(context, media, rungs, align_to_s=boundaries)
+            return await self._encode(context, media, rungs, align_to_s=boundaries_of(packaged))
         if len(rungs) < 2:  # one rung, or only sound: there is no order to choose
             return await self._encode(context, media, rungs, with_audio=True)
         return await self._lowest_first(context, media, rungs)
 
     async def _lowest_first(self, context: StepContext, media: MediaInfo, rungs: tuple[Rung, ...]) -> StepResult:
         lowest, rest = rungs[-1:], rungs[:-1]
-        share = _pixels(lowest) / _pixels(rungs)
+        share = pixels(lowest) / pixels(rungs)
         report = context.report_progress
         first = await self._encode(
             context, media, lowest, with_audio=True, on_progress=lambda fraction: report(share * fraction)
@@ -226,7 +216,7 @@ class LadderStep:
             LadderRequest(
                 path=await context.fetch_source(),
                 media=media,
-                out_dir=_directory(context, f"out-{rungs[0].name if rungs else 'audio'}"),
+                out_dir=directory(context, f"out-{rungs[0].name if rungs else 'audio'}"),
                 rungs=rungs,
                 with_audio=with_audio and bool(media.audio),
                 segment_s=self.segment_s,
@@ -235,7 +225,7 @@ class LadderStep:
             )
         )
         return StepResult(
-            output={"renditions": _names(result.renditions)},
+            output={"renditions": names(result.renditions)},
             artefacts=[rendition_artefact(r) for r in result.renditions],
             warnings=result.warnings,
         )
@@ -250,7 +240,7 @@ class PosterStep:
         if media.video is None or not context.transcoder.supports_poster:
             return StepResult(skipped_reason="There is no picture to show.")
         picture = await context.transcoder.poster(
-            PosterRequest(path=await context.fetch_source(), media=media, out_dir=_directory(context, "out"))
+            PosterRequest(path=await context.fetch_source(), media=media, out_dir=directory(context, "out"))
         )
         return StepResult(
             output={"width": picture.width, "height": picture.height},
@@ -274,7 +264,7 @@ class StoryboardStep:
         media = media_of(context)
         if media.video is None or not context.transcoder.supports_storyboard:
             return StepResult(skipped_reason="There is no picture to show.")
-        out = _directory(context, "out")
+        out = directory(context, "out")
         storyboard = await context.transcoder.storyboard(
             StoryboardRequest(
                 path=await context.fetch_source(), media=media, out_dir=out, on_progress=context.report_progress
@@ -301,18 +291,13 @@ class StoryboardStep:
         )
 
 
-def source_needs(outlook: StepOutlook) -> Needs:
-    """A step that fetches the source and writes next to nothing."""
-    return Needs(scratch_bytes=outlook.source_bytes)
-
-
 def needs_of(
     work: Literal["package", "poster", "storyboard"],
 ) -> Callable[[StepOutlook], Needs]:
     """A step that fetches the source and lets the transcoder work on it once."""
 
     def needs(outlook: StepOutlook) -> Needs:
-        media = _media.validate_python(outlook.inputs[MEDIA])
+        media = media_in(outlook)
         return source_needs(outlook) + outlook.transcoder.estimate(EstimateRequest(work=work, media=media))
 
     return needs
@@ -322,7 +307,7 @@ def ladder_needs(short_sides: tuple[int, ...]) -> Callable[[StepOutlook], Needs]
     """The source and every rung of it, as if all were made at once."""
 
     def needs(outlook: StepOutlook) -> Needs:
-        media = _media.validate_python(outlook.inputs[MEDIA])
+        media = media_in(outlook)
         rungs = outlook.transcoder.plan_ladder(
             PlanLadder(media=media, packaged=PACKAGED in outlook.inputs, short_sides=short_sides)
         )
@@ -361,13 +346,44 @@ def process_steps(*, max_duration_s: float, segment_s: float, short_sides: tuple
             "ladder",
             consumes=(MEDIA,),
             produces=(LADDER,),
-            after=("package",),
+            after=("package", "split"),
             resource=Resource.CPU,
             timeout_per_media_s=40.0,
             retry=encode,
             optional=False,
-            weight=1.3,
+            weight=LADDER_WEIGHT,
             needs=ladder_needs(short_sides),
+        ),
+        _spec(
+            SplitStep(segment_s, short_sides),
+            "split",
+            consumes=(MEDIA,),
+            produces=(PIECES,),
+            after=("package",),
+            retry=probe,
+            weight=0.001,
+        ),
+        *(
+            dataclasses.replace(
+                _spec(
+                    handler,
+                    name,
+                    consumes=(),
+                    produces=(),
+                    resource=resource,
+                    timeout_per_media_s=40.0,
+                    retry=encode,
+                    optional=False,
+                    weight=weight,
+                    needs=needs,
+                ),
+                further=True,
+            )
+            for handler, name, resource, weight, needs in (
+                (WholeStep(segment_s), WHOLE_STEP, Resource.CPU, LADDER_WEIGHT, whole_needs),
+                (PieceStep(segment_s), PIECE_STEP, Resource.CPU, LADDER_WEIGHT, piece_needs),
+                (JoinStep(), JOIN_STEP, Resource.LIGHT, 0.01, join_needs),
+            )
         ),
         _spec(PosterStep(), "poster", consumes=(MEDIA,), produces=(POSTER,), weight=0.02, needs=needs_of("poster")),
         _spec(
@@ -423,20 +439,6 @@ def opened(handler: StepHandler) -> Callable[[PluginContext], AbstractAsyncConte
     return open_handler
 
 
-def _directory(context: StepContext, name: str) -> Path:
-    path = context.scratch / name
-    path.mkdir()
-    return path
-
-
-def _names(renditions: Sequence[Rendition]) -> list[str]:
-    return [r.name for r in renditions]
-
-
 def _output_names(result: StepResult) -> list[JsonValue]:
     names = result.output["renditions"]
     return list(names) if isinstance(names, Sequence) else []
-
-
-def _pixels(rungs: Sequence[Rung]) -> int:
-    return sum(r.width * r.height for r in rungs)

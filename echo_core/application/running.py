@@ -78,6 +78,11 @@ class StepRun:
         return self._step.attempt
 
     @property
+    def number(self) -> int:
+        """Which one it is of several steps of its spec."""
+        return self._step.number
+
+    @property
     def inputs(self) -> Mapping[str, JsonObject]:
         """The outputs of earlier steps, by product name."""
         return self._claim.job.products

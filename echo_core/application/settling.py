@@ -16,9 +16,9 @@ import structlog
 from echo_core.application.job_changes import store_change
 from echo_core.application.pipeline import Pipeline
 from echo_core.application.ports import Claim, UnitOfWork, UnsweptStep, WorkerUnitsOfWork
-from echo_core.application.processing import MEDIA
 from echo_core.application.running import StepRun, delete_objects
 from echo_core.application.sweeping import Sweeper, unswept
+from echo_core.application.transcoding import MEDIA
 from echo_core.domain.artefacts import Artefact
 from echo_core.domain.errors import LeaseLostError, UnknownEntityError
 from echo_core.domain.jobs import Job, Step, StepError, StepState

@@ -10,6 +10,8 @@ from echo_core.plugin_api.json import JsonObject
 from echo_core.plugin_api.transcoder import Segment
 
 RENDITION_KIND = "rendition"
+PIECE_KIND = "piece"
+"""A part of a rendition, until all parts are joined."""
 POSTER_KIND = "poster"
 STORYBOARD_KIND = "storyboard"
 STORYBOARD_SHEET_KIND = "storyboard_sheet"

@@ -122,6 +122,11 @@ class Step:
         """The name of the spec that it was made of: its own, but for one that another step has added."""
         return self.name.partition(NUMBER_MARK)[0]
 
+    @property
+    def number(self) -> int:
+        """Which one it is of several steps of its spec; 0 for the only one."""
+        return int(self.name.partition(NUMBER_MARK)[2] or 0)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:

@@ -138,6 +138,10 @@ class StepContext(Protocol):
         """1 for the first try."""
 
     @property
+    def number(self) -> int:
+        """Which one it is of several steps of its spec (``FurtherStep.number``)."""
+
+    @property
     def inputs(self) -> Mapping[str, JsonObject]:
         """The outputs of earlier steps, by product name: all that exist now, at least the consumed ones."""
 

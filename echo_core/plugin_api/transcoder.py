@@ -21,6 +21,9 @@ T8.  ``plan_ladder`` is pure. It never upscales and never gives an odd size; siz
 T9.  ``package`` never encodes video. If the source cannot be played by copying its bytes, it returns no renditions
      and a reason; that is not an error.
 T10. Metadata of the source (GPS, device) does not reach any output.
+T11. A ladder of a part of the source (``start_s``, ``end_s``) keeps the source's times, and its initialisation is, byte
+     for byte, that of every other part with the same media and rungs: the segments of all parts, one after another
+     behind one initialisation, are the rendition of the whole. Only where ``supports_pieces`` says so.
 """
 
 from __future__ import annotations
@@ -182,17 +185,25 @@ class PlanLadder:
 class LadderRequest:
     """Encode rungs in one decode. ``with_audio``: also make the sound rendition.
 
-    ``align_to_s``: start times of segments to keep to (T6); empty: every ``segment_s``.
+    ``align_to_s``: start times of segments to keep to (T6); empty: every ``segment_s``. ``start_s`` and ``end_s``
+    (None: the source's end) bound a part of the picture (T11); both are times at which a segment begins.
     """
 
     path: Path
     media: MediaInfo
     out_dir: Path
     rungs: tuple[Rung, ...]
+    start_s: float = 0.0
+    end_s: float | None = None
     with_audio: bool = True
     segment_s: float = 4.0
     align_to_s: tuple[float, ...] = ()
     on_progress: ProgressCallback = ignore_progress
+
+    @property
+    def duration_s(self) -> float:
+        """Of the part that is wanted."""
+        return (self.media.duration_s if self.end_s is None else self.end_s) - self.start_s
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -308,6 +319,7 @@ class Transcoder(ABC):
     supports_poster: ClassVar[bool] = False
     supports_storyboard: ClassVar[bool] = False
     supports_extract_audio: ClassVar[bool] = False
+    supports_pieces: ClassVar[bool] = False
 
     @abstractmethod
     async def inspect(self, request: InspectRequest) -> MediaInfo:

@@ -70,7 +70,7 @@ def write_fake_media(path: Path, media: FakeMedia | None = None, *, metadata: st
 
 @dataclass
 class FakeTranscoder(Transcoder):
-    """Obeys T1 to T10.
+    """Obeys T1 to T11.
 
     ``calls`` lists the methods called. ``failures`` maps a method's name to the error that it raises. A method waits
     at ``hold`` (when given) before it finishes, so that a test can act in its middle.
@@ -84,6 +84,7 @@ class FakeTranscoder(Transcoder):
     supports_poster: ClassVar[bool] = True
     supports_storyboard: ClassVar[bool] = True
     supports_extract_audio: ClassVar[bool] = True
+    supports_pieces: ClassVar[bool] = True
 
     async def check(self) -> TranscoderHealth:
         """Say that all is well."""
@@ -157,7 +158,9 @@ class FakeTranscoder(Transcoder):
         _read(request.path)
         request.on_progress(0.0)
         duration_s = request.media.duration_s
-        cuts = (*request.align_to_s, duration_s) if request.align_to_s else _cuts(duration_s, request.segment_s)
+        whole = (*request.align_to_s, duration_s) if request.align_to_s else _cuts(duration_s, request.segment_s)
+        end_s = duration_s if request.end_s is None else request.end_s
+        cuts = tuple(at for at in whole if request.start_s <= at <= end_s)
         renditions = []
         for number, rung in enumerate(request.rungs):
             renditions.append(

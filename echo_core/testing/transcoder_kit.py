@@ -7,7 +7,7 @@ class TestMine(TranscoderTests):
         return MyTranscoder()
 ```
 
-The tests are about behaviour and cite the rules T1 to T10 of ``echo_core.plugin_api.transcoder``. What a test needs
+The tests are about behaviour and cite the rules T1 to T11 of ``echo_core.plugin_api.transcoder``. What a test needs
 beyond the two abstract methods is skipped, with the reason, where a capability flag says no. Needs pytest-asyncio in
 mode ``auto``. The clips in ``clips/`` are generated test pictures and tones, in the public domain (CC0-1.0).
 """
@@ -345,6 +345,39 @@ class TranscoderTests:
         for path in written:
             content = path.read_bytes()
             assert not any(secret in content for secret in clips.secrets), f"T10: metadata in {path.name}"
+
+    async def test_t11_pieces_joined_are_the_rendition(
+        self, transcoder: Transcoder, clips: TranscoderClips, tmp_path: Path, out_dir: Path
+    ) -> None:
+        if not transcoder.supports_pieces:
+            pytest.skip("this transcoder encodes nothing but whole sources")
+        whole = await self.encoded(transcoder, clips.unplayable, out_dir)
+        media = await self.inspected(transcoder, clips.unplayable)
+        rungs = transcoder.plan_ladder(PlanLadder(media=media, short_sides=SHORT_SIDES))
+        pieces = []
+        for number, (start_s, end_s) in enumerate([(0.0, SEGMENT_S), (SEGMENT_S, None)]):
+            directory = tmp_path / f"piece{number}"
+            directory.mkdir()
+            request = LadderRequest(
+                path=clips.unplayable,
+                media=media,
+                out_dir=directory,
+                rungs=rungs,
+                start_s=start_s,
+                end_s=end_s,
+                with_audio=False,
+                segment_s=SEGMENT_S,
+            )
+            result = await transcoder.encode_ladder(request)
+            assert [one.name for one in result.renditions] == [rung.name for rung in rungs]
+            for one in result.renditions:
+                assert_is_rendition(one, directory)
+            pieces.append(result.renditions)
+        for one, first, second in zip(whole.renditions, *pieces, strict=False):
+            inits = {part.path.read_bytes()[: part.init_length_bytes] for part in (first, second)}
+            assert len(inits) == 1, "T11: one initialisation for all parts"
+            joined = [segment.duration_s for part in (first, second) for segment in part.segments]
+            assert joined == pytest.approx([segment.duration_s for segment in one.segments], abs=1 / one.fps + 0.001)
 
     async def test_poster(self, transcoder: Transcoder, clips: TranscoderClips, out_dir: Path) -> None:
         media = await self.inspected(transcoder, clips.playable)

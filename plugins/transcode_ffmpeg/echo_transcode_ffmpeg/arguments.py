@@ -36,6 +36,14 @@ KEEP_TIMES: dict[str, str] = {
 """Without these, sound and picture come out 45 ms apart: the muxer moves each output by its own B-frames."""
 
 
+def keep_times(segments_before: int) -> dict[str, str]:
+    """``KEEP_TIMES`` for an output behind so many segments of others: its fragments are numbered on."""
+    if not segments_before:
+        return KEEP_TIMES
+    options = f"{KEEP_TIMES['hls_segment_options']}:fragment_index={segments_before + 1}"
+    return {**KEEP_TIMES, "hls_segment_options": options}
+
+
 def file_url(path: Path) -> str:
     """The name that ffmpeg cannot take for an option or another protocol."""
     return f"file:{path}"

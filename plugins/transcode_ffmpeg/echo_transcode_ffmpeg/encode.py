@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ EVERY_KEYFRAME_S = 0.001
 NO_OWN_KEYFRAMES = 1_000_000
 STARTUP_TIMEOUT_S = 30.0
 EARLY_FRAMES = 0.25
+BOUNDARY_TOLERANCE_S = 0.001
 MAX_CHANNELS = 2
 MAX_THREADS = 16
 """Of one encoder. Each keeps pictures of its own; more bring nothing at the sizes of a ladder."""
@@ -31,7 +33,7 @@ AUDIO = "audio"
 
 def ladder_argv(tools: Tools, config: FfmpegConfig, request: LadderRequest) -> list[str]:
     """The whole command."""
-    source = ffmpeg.input(arguments.file_url(request.path), **arguments.INPUT)
+    source = ffmpeg.input(arguments.file_url(request.path), **arguments.INPUT, **part_options(request))
     outputs = []
     video = request.media.video
     if video is not None and request.rungs:
@@ -49,6 +51,20 @@ def ladder_argv(tools: Tools, config: FfmpegConfig, request: LadderRequest) -> l
     return compile_argv(tools, outputs)
 
 
+def part_options(request: LadderRequest) -> dict[str, Any]:
+    """Input options that choose a part of the source (T11).
+
+    A quarter of a frame early, and so its frames are a quarter late: however times are rounded, the first frame is that
+    of the boundary, and steady rates put it back in its place.
+    """
+    options: dict[str, Any] = {}
+    if request.start_s > 0:
+        options["ss"] = f"{request.start_s - EARLY_FRAMES / max(rung.fps for rung in request.rungs):.6f}"
+    if request.end_s is not None:
+        options["t"] = f"{request.duration_s:.6f}"
+    return options
+
+
 def compile_argv(tools: Tools, outputs: Sequence[Any]) -> list[str]:
     """The command for outputs of ffmpeg-python, with progress on stdout."""
     command = [*arguments.command(tools.ffmpeg), *arguments.PROGRESS]
@@ -59,7 +75,7 @@ def video_options(config: FfmpegConfig, request: LadderRequest, rung: Rung) -> d
     """Options of one rung: capped constant quality, closed groups of pictures that are the segments."""
     options: dict[str, Any] = {
         **arguments.hls_output(rung.name, EVERY_KEYFRAME_S),
-        **arguments.KEEP_TIMES,
+        **arguments.keep_times(_segments_before(request)),
         "c:v": "libx264",
         "preset": config.preset,
         "threads": encoder_threads(config),
@@ -75,13 +91,29 @@ def video_options(config: FfmpegConfig, request: LadderRequest, rung: Rung) -> d
         # A little early, so that the frame at the boundary becomes the keyframe however ffmpeg rounds: some versions
         # take the frame nearest to the time, others the first one not before it.
         # The first segment starts at 0 even where the source's picture starts a little later.
-        times = [at - EARLY_FRAMES / rung.fps for at in request.align_to_s[1:]]
+        times = [at - request.start_s - EARLY_FRAMES / rung.fps for at in _boundaries(request)[1:]]
         options |= {"g": NO_OWN_KEYFRAMES, "keyint_min": 1}
         options["force_key_frames"] = ",".join(f"{at:.4f}" for at in [0.0, *times])
     else:
         group = max(1, round(rung.fps * request.segment_s))
         options |= {"g": group, "keyint_min": group}
+    if request.start_s > 0:
+        options["output_ts_offset"] = f"{request.start_s:.6f}"
     return options
+
+
+def _boundaries(request: LadderRequest) -> list[float]:
+    """The given boundaries of the part."""
+    end_s = float("inf") if request.end_s is None else request.end_s
+    return [
+        at for at in request.align_to_s if request.start_s - BOUNDARY_TOLERANCE_S <= at < end_s - BOUNDARY_TOLERANCE_S
+    ]
+
+
+def _segments_before(request: LadderRequest) -> int:
+    if request.align_to_s:
+        return sum(at < request.start_s - BOUNDARY_TOLERANCE_S for at in request.align_to_s)
+    return round(request.start_s / request.segment_s)
 
 
 def encoder_threads(config: FfmpegConfig) -> int:
@@ -107,11 +139,12 @@ async def encode_ladder(tools: Tools, config: FfmpegConfig, request: LadderReque
     wanted = bool(request.rungs and request.media.video) or bool(request.with_audio and request.media.audio)
     if not wanted:
         return LadderResult(renditions=())
-    runner = Runner(tools=tools, config=config, path=request.path, media=request.media)
+    part = replace(request.media, duration_s=request.duration_s)
+    runner = Runner(tools=tools, config=config, path=request.path, media=part)
     outcome = await runner.run(
         ladder_argv(tools, config, request),
         out_dir=request.out_dir,
-        timeout_s=STARTUP_TIMEOUT_S + config.encode_timeout_factor * request.media.duration_s,
+        timeout_s=STARTUP_TIMEOUT_S + config.encode_timeout_factor * request.duration_s,
         doing="encoding",
         on_progress=request.on_progress,
         heavy=True,
@@ -147,9 +180,9 @@ def _doubts(tools: Tools, request: LadderRequest, made: Sequence[Measured], erro
     warnings = []
     _check_alignment(pictures)
     longest_s = max(one.rendition.duration_s for one in made)
-    if is_short(longest_s, request.media.duration_s):
+    if is_short(longest_s, request.duration_s):
         warnings.append(
-            f"Only {longest_s:.1f} of {request.media.duration_s:.1f} seconds could be decoded: "
+            f"Only {longest_s:.1f} of {request.duration_s:.1f} seconds could be decoded: "
             "the file is damaged or cut off."
         )
     elif error_count:

@@ -38,6 +38,7 @@ class FfmpegTranscoder(Transcoder):
     supports_poster: ClassVar[bool] = True
     supports_storyboard: ClassVar[bool] = True
     supports_extract_audio: ClassVar[bool] = True
+    supports_pieces: ClassVar[bool] = True
 
     def __init__(self, config: FfmpegConfig) -> None:
         self._config = config

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from echo_core.application.processing import MEDIA
+from echo_core.application.transcoding import MEDIA
 from echo_core.domain.ids import JobId, UserId, new_video_id
 from echo_core.domain.jobs import Job, StepState
 from echo_core.domain.progress import job_eta_s

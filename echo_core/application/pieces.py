@@ -1,0 +1,322 @@
+"""A long encode in pieces: steps of their own, on any number of workers, joined at the end.
+
+``split`` decides. Where it does not, the ladder is encoded by one step as ever. Where it does, it adds to its job: one
+step for what comes whole (the sound, and the lowest rung where nothing could be copied: something to watch), one for
+each piece of all other rungs, and one that joins the pieces. A piece that is lost with its worker is made again alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Sequence
+from contextlib import aclosing
+
+from pydantic import TypeAdapter
+
+from echo_core.application.transcoding import (
+    MEDIA,
+    PACKAGED,
+    boundaries_of,
+    directory,
+    media_in,
+    media_of,
+    names,
+    pixels,
+    rendition_artefact,
+    source_needs,
+)
+from echo_core.domain.artefacts import PIECE_KIND, RENDITION_KIND
+from echo_core.plugin_api.errors import InvalidRequestError, ProviderError
+from echo_core.plugin_api.json import JsonObject, JsonValue
+from echo_core.plugin_api.needs import Needs
+from echo_core.plugin_api.steps import (
+    ArtefactFile,
+    FurtherStep,
+    Resource,
+    StepContext,
+    StepOutlook,
+    StepResult,
+    StoredArtefact,
+)
+from echo_core.plugin_api.storage import ReadObject
+from echo_core.plugin_api.transcoder import EstimateRequest, LadderRequest, MediaInfo, PlanLadder, Rung, Segment
+
+PIECES = "pieces"
+WHOLE_STEP = "whole"
+PIECE_STEP = "piece"
+JOIN_STEP = "join"
+LADDER_WEIGHT = 1.3
+"""Seconds of work per second of media, of the whole ladder; of pieces, all together."""
+
+SPREAD_FROM_S = 180.0
+"""Media from this length on is cut when several workers can share it."""
+ALONE_FROM_S = 1800.0
+"""From here on it is cut even for one: half an hour of work is too much to lose."""
+MIN_PIECE_S = 60.0
+MAX_PIECE_S = 600.0
+PIECES_PER_SLOT = 2
+"""So that a slow worker does not keep the others waiting for its last piece."""
+MAX_PIECES = 90
+BOUNDARY_TOLERANCE_S = 0.001
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cut:
+    """What ``split`` decided. ``starts_s``: of the pieces; ``rungs``: made in pieces; ``whole``: made in one go."""
+
+    starts_s: tuple[float, ...]
+    rungs: tuple[Rung, ...]
+    whole: tuple[Rung, ...]
+
+    def bounds(self, number: int) -> tuple[float, float | None]:
+        """Where a piece begins and ends; None: at the end of the source."""
+        last = number == len(self.starts_s) - 1
+        return self.starts_s[number], None if last else self.starts_s[number + 1]
+
+
+_cut = TypeAdapter(Cut)
+
+
+def cut_of(inputs: object) -> Cut:
+    """What ``split`` has put out."""
+    return _cut.validate_python(inputs)
+
+
+def piece_starts(
+    duration_s: float, *, slots: int, segment_s: float, boundaries_s: Sequence[float] = ()
+) -> tuple[float, ...]:
+    """Where to cut a video of this length for so many CPU slots; nothing where it is not worth it.
+
+    At boundaries of segments: the given ones, else multiples of ``segment_s``.
+    """
+    if duration_s < (SPREAD_FROM_S if slots > 1 else ALONE_FROM_S):
+        return ()
+    wanted_s = min(MAX_PIECE_S, max(MIN_PIECE_S, duration_s / (PIECES_PER_SLOT * max(1, slots))))
+    wanted_s = max(wanted_s, duration_s / MAX_PIECES)
+    places = list(boundaries_s) or [n * segment_s for n in range(int(duration_s / segment_s) + 1)]
+    starts = [places[0]]
+    for at in places[1:]:
+        # The last piece may be half as long again, rather than a scrap of its own.
+        if at - starts[-1] >= wanted_s - BOUNDARY_TOLERANCE_S and duration_s - at >= wanted_s / 2:
+            starts.append(at)
+    return tuple(starts) if len(starts) > 1 else ()
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitStep:
+    """Is this video long enough to be encoded in pieces?"""
+
+    segment_s: float
+    short_sides: tuple[int, ...]
+
+    async def run(self, context: StepContext) -> StepResult:
+        """Skipped, with the reason, where the ladder is better made by one step."""
+        media, packaged = media_of(context), context.inputs.get(PACKAGED)
+        rungs = context.transcoder.plan_ladder(
+            PlanLadder(media=media, packaged=packaged is not None, short_sides=self.short_sides)
+        )
+        if not context.transcoder.supports_pieces or media.video is None or not rungs:
+            return StepResult(skipped_reason="There is nothing to cut into pieces.")
+        if media.video.variable_fps and packaged is None:
+            # Which picture is shown at a cut depends on how long the one before it lasts.
+            return StepResult(skipped_reason="The pictures come at uneven times; it is encoded in one go.")
+        starts = piece_starts(
+            media.duration_s,
+            slots=await context.slots(Resource.CPU),
+            segment_s=self.segment_s,
+            boundaries_s=boundaries_of(packaged),
+        )
+        if not starts:
+            return StepResult(skipped_reason="It is short enough to be encoded in one go.")
+        whole = rungs[-1:] if packaged is None and len(rungs) > 1 else ()
+        cut = Cut(starts_s=starts, rungs=rungs[: len(rungs) - len(whole)], whole=whole)
+        output: JsonObject = _cut.dump_python(cut, mode="json")
+        return StepResult(output=output, further=_further(cut, media, with_sound=packaged is None))
+
+
+def _further(cut: Cut, media: MediaInfo, *, with_sound: bool) -> list[FurtherStep]:
+    share = pixels(cut.rungs) / pixels((*cut.rungs, *cut.whole))
+    steps = []
+    if cut.whole or (with_sound and media.audio):
+        steps.append(FurtherStep(spec=WHOLE_STEP, consumes=(MEDIA, PIECES), share=max(0.01, 1.0 - share)))
+    made = []
+    for number in range(len(cut.starts_s)):
+        start_s, end_s = cut.bounds(number)
+        length_s = (media.duration_s if end_s is None else end_s) - start_s
+        made.append(f"{PIECE_STEP}:{number}")
+        steps.append(
+            FurtherStep(
+                spec=PIECE_STEP,
+                number=number,
+                consumes=(MEDIA, PIECES),
+                produces=(made[-1],),
+                share=share * length_s / media.duration_s,
+            )
+        )
+    steps.append(FurtherStep(spec=JOIN_STEP, consumes=(PIECES, *made), produces=("joined",)))
+    return steps
+
+
+@dataclasses.dataclass(frozen=True)
+class WholeStep:
+    """What of a video in pieces is made in one go."""
+
+    segment_s: float
+
+    async def run(self, context: StepContext) -> StepResult:
+        """The lowest rung, where there are several, and the sound."""
+        media, cut = media_of(context), cut_of(context.inputs[PIECES])
+        result = await context.transcoder.encode_ladder(
+            LadderRequest(
+                path=await context.fetch_source(),
+                media=media,
+                out_dir=directory(context, "out"),
+                rungs=cut.whole,
+                with_audio=PACKAGED not in context.inputs and bool(media.audio),
+                segment_s=self.segment_s,
+                on_progress=context.report_progress,
+            )
+        )
+        return StepResult(
+            output={"renditions": names(result.renditions)},
+            artefacts=[rendition_artefact(r) for r in result.renditions],
+            warnings=result.warnings,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class PieceStep:
+    """One piece of every rung."""
+
+    segment_s: float
+
+    async def run(self, context: StepContext) -> StepResult:
+        """Skipped when it was meant for an earlier cut, with more pieces."""
+        media, cut = media_of(context), cut_of(context.inputs[PIECES])
+        if context.number >= len(cut.starts_s):
+            return StepResult(skipped_reason="There are fewer pieces now.")
+        start_s, end_s = cut.bounds(context.number)
+        result = await context.transcoder.encode_ladder(
+            LadderRequest(
+                path=await context.fetch_source(),
+                media=media,
+                out_dir=directory(context, "out"),
+                rungs=cut.rungs,
+                start_s=start_s,
+                end_s=end_s,
+                with_audio=False,
+                segment_s=self.segment_s,
+                align_to_s=boundaries_of(context.inputs.get(PACKAGED)),
+                on_progress=context.report_progress,
+            )
+        )
+        return StepResult(
+            output={"start_s": start_s, "renditions": names(result.renditions)},
+            artefacts=[
+                dataclasses.replace(rendition_artefact(r), kind=PIECE_KIND, name=_piece_name(r.name, context.number))
+                for r in result.renditions
+            ],
+            warnings=result.warnings,
+        )
+
+
+class JoinStep:
+    """All pieces of a rung, one after another, as one rendition."""
+
+    async def run(self, context: StepContext) -> StepResult:
+        """Raises ``ProviderError`` (``pieces_do_not_fit``) and ``InvalidRequestError`` (``pieces_gone``)."""
+        cut = cut_of(context.inputs[PIECES])
+        pieces = {piece.name: piece for piece in await context.stored(PIECE_KIND)}
+        joined = []
+        for number, rung in enumerate(cut.rungs):
+            wanted = [_piece_name(rung.name, n) for n in range(len(cut.starts_s))]
+            if missing := [name for name in wanted if name not in pieces]:
+                raise InvalidRequestError(
+                    f"The piece {missing[0]} is not there any more.",
+                    code="pieces_gone",
+                    remedy="Retry the step split: it has all pieces made again.",
+                )
+            artefact = await _join(context, rung, [pieces[name] for name in wanted])
+            await context.publish([artefact])
+            await asyncio.to_thread(artefact.path.unlink)
+            joined.append(rung.name)
+            context.report_progress((number + 1) / len(cut.rungs))
+        return StepResult(output={"renditions": list[JsonValue](joined)}, discards=[PIECE_KIND])
+
+
+async def _join(context: StepContext, rung: Rung, pieces: Sequence[StoredArtefact]) -> ArtefactFile:
+    path = context.scratch / f"{rung.name}.mp4"
+    first = pieces[0]
+    segments: list[Segment] = []
+    at = first.init_length_bytes
+    init = b""
+    with path.open("wb") as file:
+        for piece in pieces:
+            own_init = await _read(context, piece, 0, piece.init_length_bytes)
+            if not init:
+                init = own_init
+                await asyncio.to_thread(file.write, init)
+            if own_init != init or piece.facts["codecs"] != first.facts["codecs"]:
+                raise ProviderError(
+                    f"The pieces of {rung.name} do not fit together: they were not made by the same encoder.",
+                    code="pieces_do_not_fit",
+                    remedy="Give all workers the same ffmpeg, then retry the step split.",
+                )
+            chunks = context.storage.open_read(
+                ReadObject(key=piece.key, start=piece.init_length_bytes, generation=piece.generation)
+            )
+            async with aclosing(chunks) as opened:
+                async for chunk in opened:
+                    await asyncio.to_thread(file.write, chunk)
+            for segment in piece.segments:
+                segments.append(dataclasses.replace(segment, offset_bytes=at))
+                at += segment.length_bytes
+    duration_s = sum(segment.duration_s for segment in segments)
+    facts = {
+        **first.facts,
+        "duration_s": duration_s,
+        "peak_bitrate_bps": max(int(str(piece.facts["peak_bitrate_bps"])) for piece in pieces),
+        "average_bitrate_bps": round(sum(s.length_bytes for s in segments) * 8 / duration_s),
+    }
+    return ArtefactFile(
+        kind=RENDITION_KIND,
+        name=f"{rung.name}.mp4",
+        path=path,
+        content_type="video/mp4",
+        facts=facts,
+        init_length_bytes=first.init_length_bytes,
+        segments=tuple(segments),
+    )
+
+
+async def _read(context: StepContext, piece: StoredArtefact, start: int, end: int) -> bytes:
+    chunks = context.storage.open_read(ReadObject(key=piece.key, start=start, end=end, generation=piece.generation))
+    async with aclosing(chunks) as opened:
+        return b"".join([chunk async for chunk in opened])
+
+
+def piece_needs(outlook: StepOutlook) -> Needs:
+    """The source, and every rung for the length of the longest piece."""
+    media, cut = media_in(outlook), cut_of(outlook.inputs[PIECES])
+    ends = [*cut.starts_s[1:], media.duration_s]
+    longest_s = max(end - start for start, end in zip(cut.starts_s, ends, strict=True))
+    piece = dataclasses.replace(media, duration_s=longest_s, audio=())
+    request = EstimateRequest(work="encode_ladder", media=piece, rungs=cut.rungs)
+    return source_needs(outlook) + outlook.transcoder.estimate(request)
+
+
+def whole_needs(outlook: StepOutlook) -> Needs:
+    """The source, the lowest rung and the sound."""
+    request = EstimateRequest(work="encode_ladder", media=media_in(outlook), rungs=cut_of(outlook.inputs[PIECES]).whole)
+    return source_needs(outlook) + outlook.transcoder.estimate(request)
+
+
+def join_needs(outlook: StepOutlook) -> Needs:
+    """The largest rung: one after another is joined, stored and removed."""
+    media, cut = media_in(outlook), cut_of(outlook.inputs[PIECES])
+    return Needs(scratch_bytes=int(media.duration_s * max(rung.max_bitrate_bps for rung in cut.rungs) / 8))
+
+
+def _piece_name(rung: str, number: int) -> str:
+    return f"{rung}-{number:03d}.mp4"

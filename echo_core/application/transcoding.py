@@ -1,0 +1,83 @@
+"""What steps that transcode have in common: the media that was inspected, and renditions as they are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from pydantic import TypeAdapter
+
+from echo_core.domain.artefacts import RENDITION_KIND
+from echo_core.plugin_api.json import JsonObject, JsonValue
+from echo_core.plugin_api.needs import Needs
+from echo_core.plugin_api.steps import ArtefactFile, StepContext, StepOutlook
+from echo_core.plugin_api.transcoder import MediaInfo, Rendition, Rung
+
+MEDIA: Final = "media"
+PACKAGED: Final = "packaged"
+
+MEDIA_INFO: Final = TypeAdapter(MediaInfo)
+_times = TypeAdapter(tuple[float, ...])
+
+
+def media_of(context: StepContext) -> MediaInfo:
+    """What ``inspect`` found."""
+    return MEDIA_INFO.validate_python(context.inputs[MEDIA])
+
+
+def media_in(outlook: StepOutlook) -> MediaInfo:
+    """What ``inspect`` found, before a step begins."""
+    return MEDIA_INFO.validate_python(outlook.inputs[MEDIA])
+
+
+def boundaries_of(packaged: JsonObject | None) -> tuple[float, ...]:
+    """Where segments of the packaged source begin, in seconds; empty where there is none."""
+    return () if packaged is None else _times.validate_python(packaged["boundaries_s"])
+
+
+def rendition_artefact(rendition: Rendition) -> ArtefactFile:
+    """A rendition as it is kept; ``facts`` is all that a master playlist needs."""
+    facts: dict[str, JsonValue] = {
+        "type": rendition.kind,
+        "codecs": rendition.codecs,
+        "duration_s": rendition.duration_s,
+        "peak_bitrate_bps": rendition.peak_bitrate_bps,
+        "average_bitrate_bps": rendition.average_bitrate_bps,
+        "copied": rendition.copied,
+    }
+    if rendition.kind == "video":
+        facts |= {"width": rendition.width, "height": rendition.height, "fps": rendition.fps}
+    else:
+        facts |= {"channels": rendition.channels}
+    return ArtefactFile(
+        kind=RENDITION_KIND,
+        name=f"{rendition.name}.mp4",
+        path=rendition.path,
+        content_type="video/mp4" if rendition.kind == "video" else "audio/mp4",
+        facts=facts,
+        init_length_bytes=rendition.init_length_bytes,
+        segments=rendition.segments,
+    )
+
+
+def source_needs(outlook: StepOutlook) -> Needs:
+    """A step that fetches the source and writes next to nothing."""
+    return Needs(scratch_bytes=outlook.source_bytes)
+
+
+def directory(context: StepContext, name: str) -> Path:
+    """A new directory in the scratch of a run."""
+    path = context.scratch / name
+    path.mkdir()
+    return path
+
+
+def names(renditions: Sequence[Rendition]) -> list[JsonValue]:
+    """Of renditions, as they go into an output."""
+    return [r.name for r in renditions]
+
+
+def pixels(rungs: Sequence[Rung]) -> int:
+    """Of one picture of each rung."""
+    return sum(r.width * r.height for r in rungs)
