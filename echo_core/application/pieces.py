@@ -116,11 +116,10 @@ class SplitStep:
         rungs = context.transcoder.plan_ladder(
             PlanLadder(media=media, packaged=packaged is not None, short_sides=self.short_sides)
         )
-        if not context.transcoder.supports_pieces or media.video is None or not rungs:
+        if media.video is None or not rungs:
             return StepResult(skipped_reason="There is nothing to cut into pieces.")
-        if media.video.variable_fps and packaged is None:
-            # Which picture is shown at a cut depends on how long the one before it lasts.
-            return StepResult(skipped_reason="The pictures come at uneven times; it is encoded in one go.")
+        if not context.transcoder.can_cut(media):
+            return StepResult(skipped_reason="It cannot be cut without a seam; it is encoded in one go.")
         starts = piece_starts(
             media.duration_s,
             slots=await context.slots(Resource.CPU),

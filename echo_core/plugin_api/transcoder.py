@@ -23,7 +23,7 @@ T9.  ``package`` never encodes video. If the source cannot be played by copying 
 T10. Metadata of the source (GPS, device) does not reach any output.
 T11. A ladder of a part of the source (``start_s``, ``end_s``) keeps the source's times, and its initialisation is, byte
      for byte, that of every other part with the same media and rungs: the segments of all parts, one after another
-     behind one initialisation, are the rendition of the whole. Only where ``supports_pieces`` says so.
+     behind one initialisation, are the rendition of the whole. Only of sources that it ``can_cut``.
 """
 
 from __future__ import annotations
@@ -319,7 +319,6 @@ class Transcoder(ABC):
     supports_poster: ClassVar[bool] = False
     supports_storyboard: ClassVar[bool] = False
     supports_extract_audio: ClassVar[bool] = False
-    supports_pieces: ClassVar[bool] = False
 
     @abstractmethod
     async def inspect(self, request: InspectRequest) -> MediaInfo:
@@ -332,6 +331,10 @@ class Transcoder(ABC):
     @abstractmethod
     async def encode_ladder(self, request: LadderRequest) -> LadderResult:
         """Encode all rungs in one decode (T3 to T7)."""
+
+    def can_cut(self, media: MediaInfo) -> bool:
+        """Whether parts of this source can be encoded one by one (T11). Pure."""
+        return False
 
     def estimate(self, request: EstimateRequest) -> Needs:
         """What a call would take at its highest, its input left out. Pure.

@@ -84,7 +84,6 @@ class FakeTranscoder(Transcoder):
     supports_poster: ClassVar[bool] = True
     supports_storyboard: ClassVar[bool] = True
     supports_extract_audio: ClassVar[bool] = True
-    supports_pieces: ClassVar[bool] = True
 
     async def check(self) -> TranscoderHealth:
         """Say that all is well."""
@@ -133,6 +132,10 @@ class FakeTranscoder(Transcoder):
             )
             for side in sides
         )
+
+    def can_cut(self, media: MediaInfo) -> bool:
+        """Whatever has a picture."""
+        return media.video is not None
 
     async def package(self, request: PackageRequest) -> PackageResult:
         """Make renditions of a playable source."""

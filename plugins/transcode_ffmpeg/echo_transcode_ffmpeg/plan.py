@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from echo_core.plugin_api import PlanLadder, Rung, VideoStream
+from echo_core.plugin_api import MediaInfo, PlanLadder, Rung, VideoStream
 
 CAPS_BPS = (
     (2160, 16_000_000),
@@ -28,6 +28,8 @@ APART = 1.2
 """Two rungs closer together than this help nobody."""
 MAX_LONG_SIDE = 4096
 """Beyond it H.264 decoders of phones and browsers give up."""
+INDEXED = frozenset({"mp4", "mov", "matroska", "webm"})
+"""Containers, as ffmpeg names them, that say where each frame lies."""
 NTSC_BASES = (24, 30, 48, 60, 120)
 
 
@@ -47,6 +49,16 @@ def exact_fps(fps: float) -> Fraction:
         if abs(fps - base / 1.001) < 0.005:
             return Fraction(base * 1000, 1001)
     return max(Fraction(fps).limit_denominator(1001), Fraction(1, 1000))
+
+
+def can_cut(media: MediaInfo) -> bool:
+    """Whether a part of the picture is the same whether or not what comes before it was decoded.
+
+    It takes an index: where there is none (a broadcast), ffmpeg guesses where a time lies. And where pictures come at
+    uneven times, the one on show at a cut may have begun long before it.
+    """
+    video = media.video
+    return video is not None and not video.variable_fps and not INDEXED.isdisjoint(media.container.split(","))
 
 
 def ceiling_bps(short_side: int, fps: float) -> int:

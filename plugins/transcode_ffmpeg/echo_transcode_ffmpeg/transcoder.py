@@ -38,7 +38,6 @@ class FfmpegTranscoder(Transcoder):
     supports_poster: ClassVar[bool] = True
     supports_storyboard: ClassVar[bool] = True
     supports_extract_audio: ClassVar[bool] = True
-    supports_pieces: ClassVar[bool] = True
 
     def __init__(self, config: FfmpegConfig) -> None:
         self._config = config
@@ -59,6 +58,10 @@ class FfmpegTranscoder(Transcoder):
     def plan_ladder(self, request: PlanLadder) -> tuple[Rung, ...]:
         """The rungs to encode, highest first (T8)."""
         return plan.plan_ladder(request)
+
+    def can_cut(self, media: MediaInfo) -> bool:
+        """Whether parts of this source can be encoded one by one (T11)."""
+        return plan.can_cut(media)
 
     def estimate(self, request: EstimateRequest) -> Needs:
         """What a call takes: the contract's own arithmetic for the disk, measured memory."""

@@ -78,7 +78,6 @@ def fragment_numbers(data: bytes) -> list[int]:
 CASES = [
     ("normal.mp4", (2.0, 4.0)),
     ("ntsc.mp4", (2.002, 6.006)),
-    ("broadcast.ts", (2.0,)),
     ("browser.webm", (4.0,)),
     ("interlaced.mp4", (2.0,)),
 ]
@@ -115,6 +114,20 @@ async def test_pieces_keep_to_the_boundaries_of_a_copied_source(make_clip, work,
         together = joined(parts, tmp_path / f"{one.name}-joined.mp4")
         assert frame_times(together) == pytest.approx(frame_times(one.path), abs=0.0005)
         assert fragment_numbers(together.read_bytes()) == list(range(1, len(boundaries_s) + 1))
+
+
+@pytest.mark.parametrize(
+    ("clip", "can"),
+    [
+        ("normal.mp4", True),
+        ("browser.webm", True),
+        ("broadcast.ts", False),
+        ("uneven.mp4", False),
+        ("sound.m4a", False),
+    ],
+)
+async def test_only_what_has_an_index_and_steady_pictures_is_cut(make_clip, work, clip: str, can: bool) -> None:
+    assert work.transcoder.can_cut(await work.inspect(make_clip(clip))) is can
 
 
 async def test_progress_of_a_piece_is_of_the_piece(make_clip, transcoder: FfmpegTranscoder, work) -> None:
