@@ -11,7 +11,7 @@ EDITABLE := -e . $(addprefix -e ./,$(PLUGINS))
 MANIFESTS := pyproject.toml constraints.txt $(addsuffix /pyproject.toml,$(PLUGINS))
 
 # Suites that start whole instances, kill them, and measure how they share a machine: one test at a time.
-ALONE := tests/e2e tests/faults tests/scale
+ALONE := tests/e2e tests/media tests/faults tests/scale
 
 .PHONY: help run install dev system-packages test soak check bench format openapi constraints clean
 
