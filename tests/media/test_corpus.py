@@ -16,7 +16,6 @@ pytestmark = pytest.mark.e2e
 DURATION_TOLERANCE_S = 0.12
 
 
-@pytest.mark.complaint(6)
 @pytest.mark.parametrize("clip", CLIPS, ids=[clip.name for clip in CLIPS])
 def test_clip(clip: Clip, processed: Callable[[str], Processed], tmp_path: Path) -> None:
     expect, found = clip.expect, processed(clip.name)
