@@ -83,12 +83,16 @@ class Up:
     def child(self, *words: str) -> psutil.Process:
         """Its own child with these words in the command line."""
 
-        def matching() -> list[psutil.Process]:
-            children = psutil.Process(self.process.pid).children()
-            return [child for child in children if all(word in " ".join(child.cmdline()) for word in words)]
+        found: list[psutil.Process] = []
 
-        eventually(lambda: len(matching()) == 1, f"one child like {words}", lambda: self.output)
-        return matching()[0]
+        def single() -> bool:
+            # looked at once: a child that replaces its program has no command line for a moment
+            children = psutil.Process(self.process.pid).children()
+            found[:] = [child for child in children if all(word in " ".join(child.cmdline()) for word in words)]
+            return len(found) == 1
+
+        eventually(single, f"one child like {words}", lambda: self.output)
+        return found[0]
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         self.descendants()
