@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
+from pathlib import Path
 
 from pydantic import TypeAdapter
 
@@ -18,12 +19,10 @@ from echo_core.application.transcoding import (
     MEDIA,
     PACKAGED,
     boundaries_of,
-    directory,
+    encoded,
     media_in,
     media_of,
-    names,
     pixels,
-    rendition_artefact,
     source_needs,
 )
 from echo_core.domain.artefacts import PIECE_KIND, RENDITION_KIND
@@ -40,7 +39,7 @@ from echo_core.plugin_api.steps import (
     StoredArtefact,
 )
 from echo_core.plugin_api.storage import ReadObject
-from echo_core.plugin_api.transcoder import EstimateRequest, LadderRequest, MediaInfo, PlanLadder, Rung, Segment
+from echo_core.plugin_api.transcoder import EstimateRequest, MediaInfo, PlanLadder, Rung, Segment
 
 PIECES = "pieces"
 WHOLE_STEP = "whole"
@@ -94,13 +93,23 @@ def piece_starts(
         return ()
     wanted_s = min(MAX_PIECE_S, max(MIN_PIECE_S, duration_s / (PIECES_PER_SLOT * max(1, slots))))
     wanted_s = max(wanted_s, duration_s / MAX_PIECES)
-    places = list(boundaries_s) or [n * segment_s for n in range(int(duration_s / segment_s) + 1)]
+    places = boundaries_s or even_boundaries(duration_s, segment_s)
     starts = [places[0]]
     for at in places[1:]:
         # The last piece may be half as long again, rather than a scrap of its own.
         if at - starts[-1] >= wanted_s - BOUNDARY_TOLERANCE_S and duration_s - at >= wanted_s / 2:
             starts.append(at)
     return tuple(starts) if len(starts) > 1 else ()
+
+
+def even_boundaries(duration_s: float, segment_s: float) -> tuple[float, ...]:
+    """Starts of segments, in seconds, where no copied source prescribes them: what is cut and what is whole keep to
+    them, whatever the frame rate makes of ``segment_s``."""
+    return tuple(n * segment_s for n in range(int(duration_s / segment_s) + 1))
+
+
+def _boundaries(context: StepContext, segment_s: float) -> tuple[float, ...]:
+    return boundaries_of(context.inputs.get(PACKAGED)) or even_boundaries(media_of(context).duration_s, segment_s)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,7 +152,7 @@ def _further(cut: Cut, media: MediaInfo, *, with_sound: bool) -> list[FurtherSte
     for number in range(len(cut.starts_s)):
         start_s, end_s = cut.bounds(number)
         length_s = (media.duration_s if end_s is None else end_s) - start_s
-        made.append(f"{PIECE_STEP}:{number}")
+        made.append(_product(number))
         steps.append(
             FurtherStep(
                 spec=PIECE_STEP,
@@ -165,22 +174,14 @@ class WholeStep:
 
     async def run(self, context: StepContext) -> StepResult:
         """The lowest rung, where there are several, and the sound."""
-        media, cut = media_of(context), cut_of(context.inputs[PIECES])
-        result = await context.transcoder.encode_ladder(
-            LadderRequest(
-                path=await context.fetch_source(),
-                media=media,
-                out_dir=directory(context, "out"),
-                rungs=cut.whole,
-                with_audio=PACKAGED not in context.inputs and bool(media.audio),
-                segment_s=self.segment_s,
-                on_progress=context.report_progress,
-            )
-        )
-        return StepResult(
-            output={"renditions": names(result.renditions)},
-            artefacts=[rendition_artefact(r) for r in result.renditions],
-            warnings=result.warnings,
+        cut = cut_of(context.inputs[PIECES])
+        with_audio = PACKAGED not in context.inputs
+        return await encoded(
+            context,
+            cut.whole,
+            segment_s=self.segment_s,
+            with_audio=with_audio,
+            align_to_s=_boundaries(context, self.segment_s),
         )
 
 
@@ -192,32 +193,23 @@ class PieceStep:
 
     async def run(self, context: StepContext) -> StepResult:
         """Skipped when it was meant for an earlier cut, with more pieces."""
-        media, cut = media_of(context), cut_of(context.inputs[PIECES])
-        if context.number >= len(cut.starts_s):
+        cut, number = cut_of(context.inputs[PIECES]), context.number
+        if number >= len(cut.starts_s):
             return StepResult(skipped_reason="There are fewer pieces now.")
-        start_s, end_s = cut.bounds(context.number)
-        result = await context.transcoder.encode_ladder(
-            LadderRequest(
-                path=await context.fetch_source(),
-                media=media,
-                out_dir=directory(context, "out"),
-                rungs=cut.rungs,
-                start_s=start_s,
-                end_s=end_s,
-                with_audio=False,
-                segment_s=self.segment_s,
-                align_to_s=boundaries_of(context.inputs.get(PACKAGED)),
-                on_progress=context.report_progress,
-            )
+        start_s, end_s = cut.bounds(number)
+        result = await encoded(
+            context,
+            cut.rungs,
+            segment_s=self.segment_s,
+            start_s=start_s,
+            end_s=end_s,
+            align_to_s=_boundaries(context, self.segment_s),
         )
-        return StepResult(
-            output={"start_s": start_s, "renditions": names(result.renditions)},
-            artefacts=[
-                dataclasses.replace(rendition_artefact(r), kind=PIECE_KIND, name=_piece_name(r.name, context.number))
-                for r in result.renditions
-            ],
-            warnings=result.warnings,
-        )
+        pieces = [
+            dataclasses.replace(made, kind=PIECE_KIND, name=_piece_name(Path(made.name).stem, number))
+            for made in result.artefacts
+        ]
+        return dataclasses.replace(result, artefacts=pieces)
 
 
 class JoinStep:
@@ -226,10 +218,11 @@ class JoinStep:
     async def run(self, context: StepContext) -> StepResult:
         """Raises ``ProviderError`` (``pieces_do_not_fit``) and ``InvalidRequestError`` (``pieces_gone``)."""
         cut = cut_of(context.inputs[PIECES])
+        count = _decodable(context.inputs, len(cut.starts_s))
         pieces = {piece.name: piece for piece in await context.stored(PIECE_KIND)}
         joined = []
         for number, rung in enumerate(cut.rungs):
-            wanted = [_piece_name(rung.name, n) for n in range(len(cut.starts_s))]
+            wanted = [_piece_name(rung.name, n) for n in range(count)]
             if missing := [name for name in wanted if name not in pieces]:
                 raise InvalidRequestError(
                     f"The piece {missing[0]} is not there any more.",
@@ -242,6 +235,11 @@ class JoinStep:
             joined.append(rung.name)
             context.report_progress((number + 1) / len(cut.rungs))
         return StepResult(output={"renditions": list[JsonValue](joined)}, discards=[PIECE_KIND])
+
+
+def _decodable(inputs: Mapping[str, JsonObject], count: int) -> int:
+    """How many pieces there are before the first in which nothing could be decoded: a damaged source ends there."""
+    return next((n for n in range(count) if not inputs[_product(n)]["renditions"]), count)
 
 
 async def _join(context: StepContext, rung: Rung, pieces: Sequence[StoredArtefact]) -> ArtefactFile:
@@ -315,6 +313,10 @@ def join_needs(outlook: StepOutlook) -> Needs:
     """The largest rung: one after another is joined, stored and removed."""
     media, cut = media_in(outlook), cut_of(outlook.inputs[PIECES])
     return Needs(scratch_bytes=int(media.duration_s * max(rung.max_bitrate_bps for rung in cut.rungs) / 8))
+
+
+def _product(number: int) -> str:
+    return f"{PIECE_STEP}:{number}"
 
 
 def _piece_name(rung: str, number: int) -> str:

@@ -29,6 +29,7 @@ from echo_core.application.transcoding import (
     PACKAGED,
     boundaries_of,
     directory,
+    encoded,
     media_in,
     media_of,
     names,
@@ -57,8 +58,6 @@ from echo_core.plugin_api.storage import ReadObject
 from echo_core.plugin_api.transcoder import (
     EstimateRequest,
     InspectRequest,
-    LadderRequest,
-    MediaInfo,
     PackageRequest,
     PlanLadder,
     PosterRequest,
@@ -180,54 +179,33 @@ class LadderStep:
         if packaged is not None:
             if not rungs:
                 return StepResult(skipped_reason="The source is small enough to be its own ladder.")
-            return await self._encode(context, media, rungs, align_to_s=boundaries_of(packaged))
+            return await encoded(context, rungs, segment_s=self.segment_s, align_to_s=boundaries_of(packaged))
         if len(rungs) < 2:  # one rung, or only sound: there is no order to choose
-            return await self._encode(context, media, rungs, with_audio=True)
-        return await self._lowest_first(context, media, rungs)
+            return await encoded(context, rungs, segment_s=self.segment_s, with_audio=True)
+        return await self._lowest_first(context, rungs)
 
-    async def _lowest_first(self, context: StepContext, media: MediaInfo, rungs: tuple[Rung, ...]) -> StepResult:
+    async def _lowest_first(self, context: StepContext, rungs: tuple[Rung, ...]) -> StepResult:
         lowest, rest = rungs[-1:], rungs[:-1]
         share = pixels(lowest) / pixels(rungs)
         report = context.report_progress
-        first = await self._encode(
-            context, media, lowest, with_audio=True, on_progress=lambda fraction: report(share * fraction)
+        first = await encoded(
+            context,
+            lowest,
+            segment_s=self.segment_s,
+            with_audio=True,
+            on_progress=lambda fraction: report(share * fraction),
         )
         await context.publish(first.artefacts)
-        second = await self._encode(
-            context, media, rest, on_progress=lambda fraction: report(share + (1 - share) * fraction)
+        second = await encoded(
+            context,
+            rest,
+            segment_s=self.segment_s,
+            on_progress=lambda fraction: report(share + (1 - share) * fraction),
         )
         return StepResult(
             output={"renditions": [*_output_names(first), *_output_names(second)]},
             artefacts=second.artefacts,
             warnings=[*first.warnings, *second.warnings],
-        )
-
-    async def _encode(
-        self,
-        context: StepContext,
-        media: MediaInfo,
-        rungs: tuple[Rung, ...],
-        *,
-        with_audio: bool = False,
-        align_to_s: tuple[float, ...] = (),
-        on_progress: Callable[[float], None] | None = None,
-    ) -> StepResult:
-        result = await context.transcoder.encode_ladder(
-            LadderRequest(
-                path=await context.fetch_source(),
-                media=media,
-                out_dir=directory(context, f"out-{rungs[0].name if rungs else 'audio'}"),
-                rungs=rungs,
-                with_audio=with_audio and bool(media.audio),
-                segment_s=self.segment_s,
-                align_to_s=align_to_s,
-                on_progress=on_progress or context.report_progress,
-            )
-        )
-        return StepResult(
-            output={"renditions": names(result.renditions)},
-            artefacts=[rendition_artefact(r) for r in result.renditions],
-            warnings=result.warnings,
         )
 
 

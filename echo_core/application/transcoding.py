@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -11,8 +11,8 @@ from pydantic import TypeAdapter
 from echo_core.domain.artefacts import RENDITION_KIND
 from echo_core.plugin_api.json import JsonObject, JsonValue
 from echo_core.plugin_api.needs import Needs
-from echo_core.plugin_api.steps import ArtefactFile, StepContext, StepOutlook
-from echo_core.plugin_api.transcoder import MediaInfo, Rendition, Rung
+from echo_core.plugin_api.steps import ArtefactFile, StepContext, StepOutlook, StepResult
+from echo_core.plugin_api.transcoder import LadderRequest, MediaInfo, Rendition, Rung
 
 MEDIA: Final = "media"
 PACKAGED: Final = "packaged"
@@ -58,6 +58,40 @@ def rendition_artefact(rendition: Rendition) -> ArtefactFile:
         facts=facts,
         init_length_bytes=rendition.init_length_bytes,
         segments=rendition.segments,
+    )
+
+
+async def encoded(
+    context: StepContext,
+    rungs: tuple[Rung, ...],
+    *,
+    segment_s: float,
+    start_s: float = 0.0,
+    end_s: float | None = None,
+    with_audio: bool = False,
+    align_to_s: tuple[float, ...] = (),
+    on_progress: Callable[[float], None] | None = None,
+) -> StepResult:
+    """The source, or a part of it, as these rungs; with ``with_audio`` its sound too, if it has any."""
+    media = media_of(context)
+    result = await context.transcoder.encode_ladder(
+        LadderRequest(
+            path=await context.fetch_source(),
+            media=media,
+            out_dir=directory(context, f"out-{rungs[0].name if rungs else 'audio'}"),
+            rungs=rungs,
+            start_s=start_s,
+            end_s=end_s,
+            with_audio=with_audio and bool(media.audio),
+            segment_s=segment_s,
+            align_to_s=align_to_s,
+            on_progress=on_progress or context.report_progress,
+        )
+    )
+    return StepResult(
+        output={"renditions": names(result.renditions)},
+        artefacts=[rendition_artefact(r) for r in result.renditions],
+        warnings=result.warnings,
     )
 
 

@@ -342,7 +342,7 @@ class Job:
         else:
             again = {s.name for s in self.steps if s.state in {StepState.FAILED, StepState.CANCELLED}}
             again = again or {s.name for s in self.steps}
-        again = self._with_dependants(again)
+        again = self._with_discarded(self._with_dependants(again))
         steps = tuple(_reset(s) if s.name in again else s for s in self.steps)
         fresh = replace(self, steps=steps, cancel_requested=False, state=JobState.QUEUED, finished_at=None)
         return fresh._advanced(now)
@@ -396,6 +396,12 @@ class Job:
             if more <= grown:
                 return grown
             grown |= more
+
+    def _with_discarded(self, names: set[str]) -> set[str]:
+        """``names`` and the numbered steps whose results one of these has used up: what several steps make for another
+        to join is not kept once it has succeeded."""
+        used = {p for s in self.steps if s.name in names and s.state is StepState.SUCCEEDED for p in s.consumes}
+        return names | {s.name for s in self.steps if s.name != s.spec and used.intersection(s.produces)}
 
     def _with_dependants(self, names: set[str]) -> set[str]:
         """``names`` and every step that consumes what they produce or that was skipped for want of it."""

@@ -23,7 +23,8 @@ T9.  ``package`` never encodes video. If the source cannot be played by copying 
 T10. Metadata of the source (GPS, device) does not reach any output.
 T11. A ladder of a part of the source (``start_s``, ``end_s``) keeps the source's times, and its initialisation is, byte
      for byte, that of every other part with the same media and rungs: the segments of all parts, one after another
-     behind one initialisation, are the rendition of the whole. Only of sources that it ``can_cut``.
+     behind one initialisation, are the rendition of the whole. Only of sources that it ``can_cut``. Where a later part
+     turns out to hold nothing that can be decoded, it has no renditions and a warning.
 """
 
 from __future__ import annotations

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,8 @@ from echo_core.plugin_api import LadderRequest, LadderResult, MediaInfo, Rung
 from echo_transcode_ffmpeg import arguments, graph
 from echo_transcode_ffmpeg.binaries import Tools
 from echo_transcode_ffmpeg.config import FfmpegConfig
-from echo_transcode_ffmpeg.playlist import BrokenOutputError, Measured, measure
+from echo_transcode_ffmpeg.plan import exact_fps
+from echo_transcode_ffmpeg.playlist import BrokenOutputError, Measured, has_segments, measure
 from echo_transcode_ffmpeg.running import Runner
 
 EVERY_KEYFRAME_S = 0.001
@@ -22,6 +25,7 @@ EVERY_KEYFRAME_S = 0.001
 NO_OWN_KEYFRAMES = 1_000_000
 STARTUP_TIMEOUT_S = 30.0
 EARLY_FRAMES = 0.25
+LEAD_FRAMES = 8
 BOUNDARY_TOLERANCE_S = 0.001
 MAX_CHANNELS = 2
 MAX_THREADS = 16
@@ -33,13 +37,15 @@ AUDIO = "audio"
 
 def ladder_argv(tools: Tools, config: FfmpegConfig, request: LadderRequest) -> list[str]:
     """The whole command."""
-    source = ffmpeg.input(arguments.file_url(request.path), **arguments.INPUT, **part_options(request))
-    outputs = []
     video = request.media.video
+    part = Part.of(request)
+    source = ffmpeg.input(arguments.file_url(request.path), **arguments.INPUT, **part.input_options())
+    outputs = []
     if video is not None and request.rungs:
-        streams = graph.rung_streams(source["V:0"], video, request.rungs, can_tonemap=tools.can_tonemap)
+        frames = part.frames()
+        streams = graph.rung_streams(source["V:0"], video, request.rungs, can_tonemap=tools.can_tonemap, frames=frames)
         outputs = [
-            ffmpeg.output(streams[rung.name], f"{rung.name}.m3u8", **video_options(config, request, rung))
+            ffmpeg.output(streams[rung.name], f"{rung.name}.m3u8", **video_options(config, request, rung, part))
             for rung in request.rungs
         ]
         if graph.is_hdr(video) and tools.can_tonemap:
@@ -51,18 +57,59 @@ def ladder_argv(tools: Tools, config: FfmpegConfig, request: LadderRequest) -> l
     return compile_argv(tools, outputs)
 
 
-def part_options(request: LadderRequest) -> dict[str, Any]:
-    """Input options that choose a part of the source (T11).
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A part of the picture (T11) in frames of the steady rate ``fps``: ``[first, end)``; ``end`` None: all the rest.
 
-    A quarter of a frame early, and so its frames are a quarter late: however times are rounded, the first frame is that
-    of the boundary, and steady rates put it back in its place.
+    It is decoded from a few frames before its first one, on the grid of the whole: which picture a frame shows then
+    does not depend on where the cut is, not even where the source's times lie between those of the grid.
     """
-    options: dict[str, Any] = {}
-    if request.start_s > 0:
-        options["ss"] = f"{request.start_s - EARLY_FRAMES / max(rung.fps for rung in request.rungs):.6f}"
-    if request.end_s is not None:
-        options["t"] = f"{request.duration_s:.6f}"
-    return options
+
+    fps: Fraction
+    first: int = 0
+    end: int | None = None
+
+    @classmethod
+    def of(cls, request: LadderRequest) -> Part:
+        """The part that is asked for."""
+        fps = exact_fps(max((rung.fps for rung in request.rungs), default=1.0))
+        first = 0 if _is_start(request, request.start_s) else nearest_frame(request.start_s, fps)
+        return cls(fps=fps, first=first, end=None if request.end_s is None else nearest_frame(request.end_s, fps))
+
+    @property
+    def lead(self) -> int:
+        """Frames that are decoded before the first one."""
+        return min(LEAD_FRAMES, self.first)
+
+    @property
+    def start_s(self) -> float:
+        """When the first frame is shown."""
+        return float(self.first / self.fps)
+
+    def input_options(self) -> dict[str, Any]:
+        """Where to begin and to end reading."""
+        options: dict[str, Any] = {}
+        if self.first:
+            options["ss"] = f"{float((self.first - self.lead) / self.fps):.6f}"
+        if self.end is not None:
+            options["t"] = f"{float((self.lead + self.end - self.first + LEAD_FRAMES) / self.fps):.6f}"
+        return options
+
+    def frames(self) -> dict[str, int]:
+        """Of what is decoded, the frames to keep, as the filter ``trim`` calls them; empty: all."""
+        kept = {"start_frame": self.lead} if self.lead else {}
+        return kept if self.end is None else {**kept, "end_frame": self.lead + self.end - self.first}
+
+
+def nearest_frame(at_s: float, fps: Fraction) -> int:
+    """The frame of a steady rate that shows what the source shows from then on: as the filter ``fps`` rounds."""
+    return math.floor(Fraction(at_s).limit_denominator(1_000_000) * fps + Fraction(1, 2))
+
+
+def _is_start(request: LadderRequest, at_s: float) -> bool:
+    """The first segment starts at 0 even where the source's picture starts a little later."""
+    first_s = request.align_to_s[0] if request.align_to_s else 0.0
+    return at_s <= first_s + BOUNDARY_TOLERANCE_S
 
 
 def compile_argv(tools: Tools, outputs: Sequence[Any]) -> list[str]:
@@ -71,7 +118,7 @@ def compile_argv(tools: Tools, outputs: Sequence[Any]) -> list[str]:
     return [str(argument) for argument in ffmpeg.compile(ffmpeg.merge_outputs(*outputs), cmd=command)]
 
 
-def video_options(config: FfmpegConfig, request: LadderRequest, rung: Rung) -> dict[str, Any]:
+def video_options(config: FfmpegConfig, request: LadderRequest, rung: Rung, part: Part) -> dict[str, Any]:
     """Options of one rung: capped constant quality, closed groups of pictures that are the segments."""
     options: dict[str, Any] = {
         **arguments.hls_output(rung.name, EVERY_KEYFRAME_S),
@@ -90,15 +137,14 @@ def video_options(config: FfmpegConfig, request: LadderRequest, rung: Rung) -> d
     if request.align_to_s:
         # A little early, so that the frame at the boundary becomes the keyframe however ffmpeg rounds: some versions
         # take the frame nearest to the time, others the first one not before it.
-        # The first segment starts at 0 even where the source's picture starts a little later.
-        times = [at - request.start_s - EARLY_FRAMES / rung.fps for at in _boundaries(request)[1:]]
+        boundaries = [nearest_frame(at, part.fps) - part.first - EARLY_FRAMES for at in _boundaries(request)[1:]]
         options |= {"g": NO_OWN_KEYFRAMES, "keyint_min": 1}
-        options["force_key_frames"] = ",".join(f"{at:.4f}" for at in [0.0, *times])
+        options["force_key_frames"] = ",".join(f"{at:.4f}" for at in [0.0, *(at / part.fps for at in boundaries)])
     else:
         group = max(1, round(rung.fps * request.segment_s))
         options |= {"g": group, "keyint_min": group}
-    if request.start_s > 0:
-        options["output_ts_offset"] = f"{request.start_s:.6f}"
+    if part.first:
+        options["output_ts_offset"] = f"{part.start_s:.6f}"
     return options
 
 
@@ -151,10 +197,15 @@ async def encode_ladder(tools: Tools, config: FfmpegConfig, request: LadderReque
     )
     made: list[Measured] = []
     if request.media.video is not None:
-        made += [
-            measure(request.out_dir, rung.name, "video", width=rung.width, height=rung.height, fps=rung.fps)
-            for rung in request.rungs
-        ]
+        try:
+            made += [
+                measure(request.out_dir, rung.name, "video", width=rung.width, height=rung.height, fps=rung.fps)
+                for rung in request.rungs
+            ]
+        except BrokenOutputError:
+            if request.start_s <= 0 or any(has_segments(request.out_dir, rung.name) for rung in request.rungs):
+                raise
+            return LadderResult(renditions=(), warnings=(_only(request.start_s, request.media.duration_s),))
     warnings = []
     if request.with_audio and request.media.audio:
         try:
@@ -181,16 +232,24 @@ def _doubts(tools: Tools, request: LadderRequest, made: Sequence[Measured], erro
     _check_alignment(pictures)
     longest_s = max(one.rendition.duration_s for one in made)
     if is_short(longest_s, request.duration_s):
-        warnings.append(
-            f"Only {longest_s:.1f} of {request.duration_s:.1f} seconds could be decoded: "
-            "the file is damaged or cut off."
-        )
+        warnings.append(_only(request.start_s + longest_s, request.media.duration_s))
     elif error_count:
         warnings.append(f"The file is damaged ({error_count} errors while decoding); parts may look or sound wrong.")
     video = request.media.video
     if pictures and video is not None and graph.is_hdr(video) and not tools.can_tonemap:
         warnings.append("Colours look pale: this ffmpeg cannot convert HDR (it lacks the filters zscale and tonemap).")
     return warnings
+
+
+def _only(read_s: float, media_s: float) -> str:
+    return f"Only the first {clock(read_s)} of {clock(media_s)} could be read: the file is damaged or cut off."
+
+
+def clock(seconds: float) -> str:
+    """A length as people say it: 0:07, 12:31, 1:02:03."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def is_short(made_s: float, media_s: float) -> bool:

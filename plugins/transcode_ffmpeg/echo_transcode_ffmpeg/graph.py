@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from echo_core.plugin_api import Rung, VideoStream
@@ -30,8 +30,10 @@ def tonemap(stream: Stream, video: VideoStream) -> Stream:
     return stream.filter("zscale", t="bt709", m="bt709", r="tv")
 
 
-def rung_streams(source: Stream, video: VideoStream, rungs: Sequence[Rung], *, can_tonemap: bool) -> dict[str, Stream]:
-    """The encoders' inputs by rung name.
+def rung_streams(
+    source: Stream, video: VideoStream, rungs: Sequence[Rung], *, can_tonemap: bool, frames: Mapping[str, int]
+) -> dict[str, Stream]:
+    """The encoders' inputs by rung name. ``frames``: which frames of the steady rate (options of ``trim``; empty: all).
 
     ``start_time=0`` repeats the first frame where the picture starts late, so that every rendition starts at 0.
     """
@@ -39,6 +41,8 @@ def rung_streams(source: Stream, video: VideoStream, rungs: Sequence[Rung], *, c
         source = source.filter("bwdif", mode="send_frame")
     base_fps = max(rung.fps for rung in rungs)
     stream = source.filter("fps", fps=str(exact_fps(base_fps)), start_time=0)
+    if frames:
+        stream = stream.filter("trim", **frames).filter("setpts", "PTS-STARTPTS")
     outputs: dict[str, Stream] = {}
     by_size = sorted(rungs, key=lambda rung: rung.width * rung.height, reverse=True)
     for number, rung in enumerate(by_size):

@@ -50,6 +50,15 @@ def parse(text: str) -> tuple[int, tuple[Segment, ...]]:
     return init_length, tuple(segments)
 
 
+def has_segments(out_dir: Path, name: str) -> bool:
+    """Whether anything but an initialisation was written of this rendition."""
+    try:
+        _, segments = parse((out_dir / f"{name}.m3u8").read_text(encoding="utf-8"))
+    except OSError:
+        return False
+    return any(segment.length_bytes for segment in segments)
+
+
 def measure(
     out_dir: Path,
     name: str,

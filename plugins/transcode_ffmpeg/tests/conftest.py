@@ -1,5 +1,6 @@
 """Small generated clips, made once for a run, and the transcoder that reads them."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -32,6 +33,8 @@ CLIPS = {
     "browser.webm": f"{PICTURE} {SOUND} -c:v libvpx -deadline realtime -c:a libopus -f webm -live 1",
     "broadcast.ts": "-i {normal.mp4} -c copy",
     "late_sound.mp4": f"{PICTURE} -itsoffset 1.5 {SOUND} -map 0 -map 1 {X264} -c:a aac",
+    "off_the_grid.mkv": "-i {ntsc.mp4} -c copy",  # the picture starts 21 ms late, as behind every AAC encoder
+    "cut_off.mkv": "-i {ntsc.mp4} -c copy",
     "edit_list.mp4": "-ss 1.7 -i {normal.mp4} -c copy",
     "interlaced.mp4": "-f lavfi -i testsrc2=size=160x96:rate=30:duration=3 -c:v libx264 -preset ultrafast"
     " -pix_fmt yuv420p -flags +ildct+ilme -x264-params tff=1",
@@ -78,6 +81,8 @@ def make_clip(tmp_path_factory: pytest.TempPathFactory) -> MakeClip:
                 for part in CLIPS[name].split()
             ]
             subprocess.run([ffmpeg, "-v", "error", "-nostdin", "-y", *arguments, path], check=True, timeout=60)
+            if name.startswith("cut_off"):
+                os.truncate(path, path.stat().st_size * 5 // 9)
         return path
 
     return make

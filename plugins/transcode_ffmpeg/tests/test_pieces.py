@@ -14,14 +14,18 @@ import pytest
 from echo_transcode_ffmpeg import mp4
 from echo_transcode_ffmpeg.transcoder import FfmpegTranscoder
 
-from echo_core.plugin_api import LadderRequest, PlanLadder, Rendition
+from echo_core.plugin_api import LadderRequest, LadderResult, PlanLadder, Rendition
 
 pytestmark = pytest.mark.integration
 
 SIDES = (90, 48)
 
 
-async def encoded(work, path: Path, *, start_s: float = 0.0, end_s: float | None = None, align_to_s=()):
+async def encoded(work, path: Path, **part):
+    return (await encode(work, path, **part)).renditions
+
+
+async def encode(work, path: Path, *, start_s: float = 0.0, end_s: float | None = None, align_to_s=()) -> LadderResult:
     media = await work.inspect(path)
     rungs = work.transcoder.plan_ladder(PlanLadder(media=media, short_sides=SIDES))
     request = LadderRequest(
@@ -35,7 +39,7 @@ async def encoded(work, path: Path, *, start_s: float = 0.0, end_s: float | None
         segment_s=2.0,
         align_to_s=align_to_s,
     )
-    return (await work.transcoder.encode_ladder(request)).renditions
+    return await work.transcoder.encode_ladder(request)
 
 
 def joined(parts: list[Rendition], path: Path) -> Path:
@@ -78,6 +82,7 @@ def fragment_numbers(data: bytes) -> list[int]:
 CASES = [
     ("normal.mp4", (2.0, 4.0)),
     ("ntsc.mp4", (2.002, 6.006)),
+    ("off_the_grid.mkv", (2.002, 4.004, 6.006)),
     ("browser.webm", (4.0,)),
     ("interlaced.mp4", (2.0,)),
 ]
@@ -101,8 +106,9 @@ async def test_pieces_have_the_pictures_of_the_whole_at_their_times(
         assert durations == pytest.approx([segment.duration_s for segment in one.segments], abs=0.001)
 
 
-async def test_pieces_keep_to_the_boundaries_of_a_copied_source(make_clip, work, tmp_path: Path) -> None:
-    path = make_clip("normal.mp4")
+@pytest.mark.parametrize("clip", ["normal.mp4", "off_the_grid.mkv"])
+async def test_pieces_keep_to_the_boundaries_of_a_copied_source(make_clip, work, tmp_path: Path, clip: str) -> None:
+    path = make_clip(clip)
     packaged = await work.package(path)
     boundaries_s = packaged.boundaries_s
     assert len(boundaries_s) >= 2
@@ -113,7 +119,15 @@ async def test_pieces_keep_to_the_boundaries_of_a_copied_source(make_clip, work,
     for one, *parts in zip(whole, first, second, strict=True):
         together = joined(parts, tmp_path / f"{one.name}-joined.mp4")
         assert frame_times(together) == pytest.approx(frame_times(one.path), abs=0.0005)
+        assert likeness(together, one.path) > 0.9
         assert fragment_numbers(together.read_bytes()) == list(range(1, len(boundaries_s) + 1))
+
+
+async def test_a_piece_without_anything_to_decode_has_no_renditions_and_says_so(make_clip, work) -> None:
+    path = make_clip("cut_off.mkv")
+    result = await encode(work, path, start_s=8.0)
+    assert result.renditions == ()
+    assert result.warnings == ("Only the first 0:08 of 0:09 could be read: the file is damaged or cut off.",)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from echo_core.domain.jobs import Job, JobState, StepState
 from echo_core.plugin_api.errors import AuthError
 from echo_core.plugin_api.specs import StepSpec
 from echo_core.plugin_api.steps import ArtefactFile, FurtherStep, Resource, StepContext, StepResult
-from tests.integration.engine.conftest import DEADLINE_S, Farm, Handler, Worker, single
+from echo_core.plugin_api.storage import ReadObject
+from tests.integration.engine.conftest import DEADLINE_S, Farm, Handler, single
 
 pytestmark = pytest.mark.integration
 
@@ -60,7 +61,7 @@ class Work:
         parts = await context.stored("part")
         whole = b""
         for part in parts:
-            async for chunk in context.storage.open_read(_read(part.key)):
+            async for chunk in context.storage.open_read(ReadObject(key=part.key)):
                 whole += chunk
         self.joined.append(whole)
         path: Path = context.scratch / "whole.bin"
@@ -69,12 +70,6 @@ class Work:
             artefacts=[ArtefactFile(kind="whole", name="whole.bin", path=path, content_type="a/b")],
             discards=["part"],
         )
-
-
-def _read(key: str):
-    from echo_core.plugin_api.storage import ReadObject
-
-    return ReadObject(key=key)
 
 
 def states(job: Job) -> dict[str, StepState]:
@@ -161,9 +156,8 @@ async def test_a_step_that_nobody_provides_cannot_be_added(farm: Farm) -> None:
         return StepResult(further=[FurtherStep(spec="nowhere")])
 
     farm.use(single(wants))
-    async with farm.worker("a") as worker:
+    async with farm.worker("a"):
         job = await farm.finished((await farm.submit()).id)
-        assert isinstance(worker, Worker)
     assert job.state is JobState.FAILED
     assert job.first_error is not None
     assert job.first_error.code == "unknown_step"
