@@ -59,6 +59,8 @@ class VideoStream:
     pixel_format: str = ""
     bitrate_bps: int | None = None
     rotation_deg: int = 0
+    mirrored: bool = False
+    """The container asks for a mirror image, whatever the rotation."""
     sample_aspect_ratio: float = 1.0
     transfer: str = ""
     """Colour transfer as ffmpeg names it; ``smpte2084`` (PQ) and ``arib-std-b67`` (HLG) are HDR."""

@@ -39,6 +39,8 @@ class Expect:
     """Whether the source itself becomes a rendition."""
     warning: str = ""
     """Part of a warning that must be there."""
+    starts_apart_s: float = 0.005
+    """How far sound and picture may begin apart: those of a copy where the source's do."""
     damaged: bool = False
     """Durations and skew are not looked at."""
     loudness_db: float | None = None
@@ -144,6 +146,25 @@ def changed(make_first: Callable[[Path], None], change: Callable[[bytes], bytes]
     return make
 
 
+def rotten(data: bytes) -> bytes:
+    """Bytes of the media changed here and there."""
+    damaged = bytearray(data)
+    begin, end = data.index(b"mdat") + 4000, len(data) * 3 // 4
+    for at in range(begin, end, 997):
+        damaged[at] ^= 0x55
+    return bytes(damaged)
+
+
+def hdr(transfer: str) -> Callable[[Path], None]:
+    """Ten bits, BT.2020, with white at 203 cd/m2 (ITU-R BT.2408)."""
+    to_light = "zscale=tin=iec61966-2-1:pin=709:rin=full:min=gbr:p=709:m=gbr:t=linear:npl=203,format=gbrpf32le"
+    to_signal = f"zscale=pin=709:tin=linear:min=gbr:p=2020:t={transfer}:m=2020_ncl:r=limited:npl=203,format=yuv420p10le"
+    params = f"log-level=none:colorprim=bt2020:transfer={transfer}:colormatrix=bt2020nc"
+    return encoded(
+        f"-c:v libx265 -preset ultrafast -x265-params {params}", filters=f"format=gbrp,{to_light},{to_signal}"
+    )
+
+
 def rewrapped(arguments: str, make_first: Callable[[Path], None], suffix: str = ".mp4") -> Callable[[Path], None]:
     """A clip through ffmpeg once more; ``{}`` stands for the first."""
 
@@ -170,6 +191,16 @@ SHAPES = [
         name="too_large.mkv",
         make=encoded("-c:v mjpeg -q:v 20 -pix_fmt yuvj420p", None, size="9216x5184", seconds=0.2, fps="5"),
         expect=Expect(code="media_too_large"),
+    ),
+    Clip(
+        name="odd_size.mkv",
+        make=encoded("-c:v libx264 -preset ultrafast -pix_fmt yuv444p", size="321x181"),
+        expect=Expect(size=(256, 144)),
+    ),
+    Clip(
+        name="eight_k.mp4",
+        make=encoded("-c:v libx264 -preset ultrafast -qp 40 -pix_fmt yuv420p", size="7680x4320", seconds=0.4, fps="5"),
+        expect=Expect(duration_s=0.4),
     ),
     Clip(
         name="anamorphic.mp4",
@@ -201,6 +232,11 @@ TURNED = [
         expect=Expect(size=(256, 144), corners=(GREEN, RED, YELLOW, BLUE)),
     ),
     Clip(
+        name="upside_down.mp4",
+        make=turned((1, 0, 0, -1)),
+        expect=Expect(size=(256, 144), corners=(BLUE, YELLOW, RED, GREEN)),
+    ),
+    Clip(
         name="mirrored_and_turned.mp4",
         make=turned((0, 1, 1, 0)),
         expect=Expect(size=(144, 256), corners=(RED, BLUE, GREEN, YELLOW)),
@@ -223,6 +259,11 @@ RATES = [
         name="interlaced_bff.avi",
         make=encoded("-vf tinterlace=5 -c:v mpeg4 -q:v 3 -flags +ilme+ildct -top 0", fps="50", audio="-c:a mp2"),
         expect=Expect(),
+    ),
+    Clip(
+        name="variable.mkv",
+        make=encoded(r"-vf select=not(mod(n\,3))+lt(n\,30) -fps_mode vfr " + X264, fps="30", seconds=3),
+        expect=Expect(duration_s=3, copied=True, starts_apart_s=0.022),
     ),
     Clip(name="one_tenth.mp4", make=encoded(seconds=0.1), expect=Expect(duration_s=0.1, copied=True)),
     Clip(
@@ -248,6 +289,8 @@ COLOURS = [
         make=encoded("-c:v libx264 -preset ultrafast -pix_fmt yuv444p", "-c:a libopus"),
         expect=Expect(),
     ),
+    Clip(name="hdr10.mp4", make=hdr("smpte2084"), expect=Expect()),
+    Clip(name="hlg.mov", make=hdr("arib-std-b67"), expect=Expect()),
     Clip(name="hevc.mp4", make=encoded("-c:v libx265 -preset ultrafast -x265-params log-level=none"), expect=Expect()),
     Clip(
         name="vp9.webm", make=encoded("-c:v libvpx-vp9 -deadline realtime -cpu-used 8", "-c:a libopus"), expect=Expect()
@@ -256,6 +299,14 @@ COLOURS = [
 ]
 
 CONTAINERS = [
+    Clip(name="matroska.mkv", make=encoded(), expect=Expect(copied=True, starts_apart_s=0.022)),
+    Clip(name="broadcast.ts", make=encoded(), expect=Expect(copied=True, starts_apart_s=0.022)),
+    Clip(name="flash.flv", make=encoded(), expect=Expect(copied=True, starts_apart_s=0.022)),
+    Clip(
+        name="fragmented.mp4",
+        make=encoded(extra="-movflags +frag_keyframe+empty_moov+default_base_moof"),
+        expect=Expect(copied=True, starts_apart_s=0.081),
+    ),
     Clip(
         name="old_phone.3gp",
         make=encoded("-c:v h263 -b:v 300k", "-c:a aac -ar 16000 -ac 1", size="176x144"),
@@ -281,12 +332,28 @@ SOUNDS = [
     Clip(
         name="slow_samples.mp4", make=encoded(audio="-c:a aac -ar 8000 -ac 1"), expect=Expect(channels=1, copied=True)
     ),
+    Clip(name="fast_samples.mkv", make=encoded(audio="-c:a flac -ar 96000 -ac 2"), expect=Expect(copied=True)),
+    Clip(
+        name="late_sound.mp4",
+        make=rewrapped("-i {} -itsoffset 0.7 -i {} -map 0:v -map 1:a -c copy -t 2", encoded()),
+        expect=Expect(copied=True),
+    ),
     Clip(
         name="edit_list.mp4", make=rewrapped("-ss 1.3 -i {} -c copy", encoded(seconds=4)), expect=Expect(duration_s=2.7)
     ),
 ]
 
 DAMAGED = [
+    Clip(
+        name="cut_off.mp4",
+        make=changed(encoded(seconds=6, extra="-movflags +faststart"), lambda data: data[: len(data) // 2]),
+        expect=Expect(damaged=True, warning="of 0:06 could be read"),
+    ),
+    Clip(
+        name="bit_rot.mp4",
+        make=changed(encoded(seconds=6, source="testsrc2=s=320x180:r=25:d=6"), lambda data: rotten(data)),
+        expect=Expect(damaged=True, corners=None, warning="damaged"),
+    ),
     Clip(
         name="cut_off.mkv",
         make=changed(encoded(seconds=6), lambda data: data[: len(data) // 2]),

@@ -30,7 +30,7 @@ def test_clip(clip: Clip, processed: Callable[[str], Processed], tmp_path: Path)
     assert found.job["state"] == "succeeded", found.job["error"]
     assert found.details["status"] == "ready"
     presentation = validity.load(str(found.details["playbackUrl"]), tmp_path)
-    validity.check(presentation, damaged=expect.damaged, max_skew_s=MAX_SKEW_S)
+    validity.check(presentation, damaged=expect.damaged, max_skew_s=MAX_SKEW_S, starts_apart_s=expect.starts_apart_s)
     assert (found.step("package")["state"] == "succeeded") is expect.copied, found.step("package")
     check_picture(presentation, expect)
     check_sound(presentation, expect)

@@ -18,8 +18,6 @@ import m3u8
 
 ALIGNED_S = 0.02
 """How far apart the boundaries of two rungs may be."""
-TOGETHER_S = 0.005
-"""How far apart sound and picture may begin."""
 RATE_TOLERANCE = 0.01
 NON_SYNC = 0x10000
 
@@ -112,7 +110,9 @@ def load(url: str, directory: Path) -> Presentation:
         return Presentation(videos=videos, audios=audios)
 
 
-def check(presentation: Presentation, *, damaged: bool = False, max_skew_s: float = 0.1) -> None:
+def check(
+    presentation: Presentation, *, damaged: bool = False, max_skew_s: float = 0.1, starts_apart_s: float = 0.005
+) -> None:
     """Everything that holds for every presentation; a damaged source may have holes."""
     for stream in (*presentation.videos, *presentation.audios):
         _check_bytes(stream)
@@ -128,7 +128,9 @@ def check(presentation: Presentation, *, damaged: bool = False, max_skew_s: floa
             assert max(apart) <= ALIGNED_S, f"rungs are {max(apart):.3f} s apart"
     for sound in presentation.audios if not damaged else ():
         for picture in presentation.videos:
-            assert abs(sound.first_s - picture.first_s) <= TOGETHER_S, f"{sound.first_s:.4f} and {picture.first_s:.4f}"
+            assert abs(sound.first_s - picture.first_s) <= starts_apart_s, (
+                f"{sound.first_s:.4f} and {picture.first_s:.4f}"
+            )
             skew_s = abs(sound.end_s - picture.end_s)
             assert skew_s <= max_skew_s, f"sound and picture end {skew_s:.3f} s apart"
 

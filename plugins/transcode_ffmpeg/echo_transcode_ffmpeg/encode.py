@@ -42,8 +42,8 @@ def ladder_argv(tools: Tools, config: FfmpegConfig, request: LadderRequest) -> l
     source = ffmpeg.input(arguments.file_url(request.path), **arguments.INPUT, **part.input_options())
     outputs = []
     if video is not None and request.rungs:
-        frames = part.frames()
-        streams = graph.rung_streams(source["V:0"], video, request.rungs, can_tonemap=tools.can_tonemap, frames=frames)
+        frames = part.steady(graph.progressive(source["V:0"], video))
+        streams = graph.rung_streams(frames, video, request.rungs, can_tonemap=tools.can_tonemap)
         outputs = [
             ffmpeg.output(streams[rung.name], f"{rung.name}.m3u8", **video_options(config, request, rung, part))
             for rung in request.rungs
@@ -59,22 +59,31 @@ def ladder_argv(tools: Tools, config: FfmpegConfig, request: LadderRequest) -> l
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A part of the picture (T11) in frames of the steady rate ``fps``: ``[first, end)``; ``end`` None: all the rest.
+    """The picture, or a part of it (T11), in frames of the steady rate ``fps``: ``[first, end)``; ``end`` None: to the
+    end. Frame 0 is at ``phase_s``, which is where a copied source starts: its frames and these are shown together.
 
     It is decoded from a few frames before its first one, on the grid of the whole: which picture a frame shows then
     does not depend on where the cut is, not even where the source's times lie between those of the grid.
     """
 
     fps: Fraction
+    phase_s: float = 0.0
     first: int = 0
     end: int | None = None
 
     @classmethod
     def of(cls, request: LadderRequest) -> Part:
         """The part that is asked for."""
-        fps = exact_fps(max((rung.fps for rung in request.rungs), default=1.0))
-        first = 0 if _is_start(request, request.start_s) else nearest_frame(request.start_s, fps)
-        return cls(fps=fps, first=first, end=None if request.end_s is None else nearest_frame(request.end_s, fps))
+        whole = cls(
+            fps=exact_fps(max((rung.fps for rung in request.rungs), default=1.0)),
+            phase_s=request.align_to_s[0] if request.align_to_s else 0.0,
+        )
+        end = None if request.end_s is None else whole.nearest(request.end_s)
+        return replace(whole, first=max(0, whole.nearest(request.start_s)), end=end)
+
+    def nearest(self, at_s: float) -> int:
+        """The frame that shows what the source shows from then on: as the filter ``fps`` rounds."""
+        return math.floor(Fraction(at_s - self.phase_s).limit_denominator(1_000_000) * self.fps + Fraction(1, 2))
 
     @property
     def lead(self) -> int:
@@ -84,32 +93,29 @@ class Part:
     @property
     def start_s(self) -> float:
         """When the first frame is shown."""
-        return float(self.first / self.fps)
+        return self.phase_s + float(self.first / self.fps)
 
     def input_options(self) -> dict[str, Any]:
         """Where to begin and to end reading."""
         options: dict[str, Any] = {}
         if self.first:
-            options["ss"] = f"{float((self.first - self.lead) / self.fps):.6f}"
+            options["ss"] = f"{self.start_s - float(self.lead / self.fps):.6f}"
         if self.end is not None:
             options["t"] = f"{float((self.lead + self.end - self.first + LEAD_FRAMES) / self.fps):.6f}"
         return options
 
-    def frames(self) -> dict[str, int]:
-        """Of what is decoded, the frames to keep, as the filter ``trim`` calls them; empty: all."""
+    def steady(self, source: graph.Stream) -> graph.Stream:
+        """The frames, from time 0 on.
+
+        ``start_time=0`` repeats the first frame where the picture starts late, so that every rendition starts at once.
+        """
+        if self.phase_s and not self.first:
+            source = source.filter("setpts", f"PTS-{self.phase_s:.6f}/TB")
+        stream = source.filter("fps", fps=str(self.fps), start_time=0)
         kept = {"start_frame": self.lead} if self.lead else {}
-        return kept if self.end is None else {**kept, "end_frame": self.lead + self.end - self.first}
-
-
-def nearest_frame(at_s: float, fps: Fraction) -> int:
-    """The frame of a steady rate that shows what the source shows from then on: as the filter ``fps`` rounds."""
-    return math.floor(Fraction(at_s).limit_denominator(1_000_000) * fps + Fraction(1, 2))
-
-
-def _is_start(request: LadderRequest, at_s: float) -> bool:
-    """The first segment starts at 0 even where the source's picture starts a little later."""
-    first_s = request.align_to_s[0] if request.align_to_s else 0.0
-    return at_s <= first_s + BOUNDARY_TOLERANCE_S
+        if self.end is not None:
+            kept["end_frame"] = self.lead + self.end - self.first
+        return stream.filter("trim", **kept).filter("setpts", "PTS-STARTPTS") if kept else stream
 
 
 def compile_argv(tools: Tools, outputs: Sequence[Any]) -> list[str]:
@@ -137,13 +143,13 @@ def video_options(config: FfmpegConfig, request: LadderRequest, rung: Rung, part
     if request.align_to_s:
         # A little early, so that the frame at the boundary becomes the keyframe however ffmpeg rounds: some versions
         # take the frame nearest to the time, others the first one not before it.
-        boundaries = [nearest_frame(at, part.fps) - part.first - EARLY_FRAMES for at in _boundaries(request)[1:]]
+        boundaries = [part.nearest(at) - part.first - EARLY_FRAMES for at in _boundaries(request)[1:]]
         options |= {"g": NO_OWN_KEYFRAMES, "keyint_min": 1}
         options["force_key_frames"] = ",".join(f"{at:.4f}" for at in [0.0, *(at / part.fps for at in boundaries)])
     else:
         group = max(1, round(rung.fps * request.segment_s))
         options |= {"g": group, "keyint_min": group}
-    if part.first:
+    if part.start_s:
         options["output_ts_offset"] = f"{part.start_s:.6f}"
     return options
 

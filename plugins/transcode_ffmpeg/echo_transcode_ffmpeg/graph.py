@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from echo_core.plugin_api import Rung, VideoStream
 from echo_transcode_ffmpeg.plan import exact_fps
 
 HDR_TRANSFERS = frozenset({"smpte2084", "arib-std-b67"})
+HDR_WHITE = 203
+"""Of white paper, in cd/m2 (ITU-R BT.2408)."""
+HDR_PEAK = 1000
+"""The brightest that HDR is made for; the little that is brighter still becomes white."""
 AUDIO_RATE_HZ = 48_000
 AAC_PRIMING_SAMPLES = 1024
 
@@ -22,27 +26,24 @@ def is_hdr(video: VideoStream) -> bool:
 
 
 def tonemap(stream: Stream, video: VideoStream) -> Stream:
-    """From HDR to BT.709. The input is named outright: files often leave out what zscale needs to know."""
-    stream = stream.filter("zscale", tin=video.transfer, min="2020_ncl", pin="2020", t="linear", npl=100).filter(
-        "format", "gbrpf32le"
-    )
-    stream = stream.filter("zscale", p="bt709").filter("tonemap", "hable", desat=0)
+    """From HDR to BT.709: what is no brighter than white paper stays as it is, what shines is compressed into the rest.
+
+    The input is named outright: files often leave out what zscale needs to know.
+    """
+    stream = stream.filter("zscale", tin=video.transfer, min="2020_ncl", pin="2020", t="linear", npl=HDR_WHITE)
+    stream = stream.filter("format", "gbrpf32le").filter("zscale", p="bt709")
+    stream = stream.filter("tonemap", "mobius", param=0.5, peak=HDR_PEAK / HDR_WHITE, desat=0)
     return stream.filter("zscale", t="bt709", m="bt709", r="tv")
 
 
-def rung_streams(
-    source: Stream, video: VideoStream, rungs: Sequence[Rung], *, can_tonemap: bool, frames: Mapping[str, int]
-) -> dict[str, Stream]:
-    """The encoders' inputs by rung name. ``frames``: which frames of the steady rate (options of ``trim``; empty: all).
+def progressive(source: Stream, video: VideoStream) -> Stream:
+    """Whole frames, where a source has fields."""
+    return source.filter("bwdif", mode="send_frame") if video.interlaced else source
 
-    ``start_time=0`` repeats the first frame where the picture starts late, so that every rendition starts at 0.
-    """
-    if video.interlaced:
-        source = source.filter("bwdif", mode="send_frame")
+
+def rung_streams(stream: Stream, video: VideoStream, rungs: Sequence[Rung], *, can_tonemap: bool) -> dict[str, Stream]:
+    """The encoders' inputs by rung name, of frames at the rate of the fastest."""
     base_fps = max(rung.fps for rung in rungs)
-    stream = source.filter("fps", fps=str(exact_fps(base_fps)), start_time=0)
-    if frames:
-        stream = stream.filter("trim", **frames).filter("setpts", "PTS-STARTPTS")
     outputs: dict[str, Stream] = {}
     by_size = sorted(rungs, key=lambda rung: rung.width * rung.height, reverse=True)
     for number, rung in enumerate(by_size):

@@ -18,8 +18,10 @@ PROFILES = frozenset({"Constrained Baseline", "Main", "High"})
 PIXEL_FORMATS = frozenset({"yuv420p", "yuvj420p"})
 MAX_LEVEL = 51
 MAX_FPS = 60.5
-START_TOLERANCE_S = 0.05
-"""A player skips the hole where picture and sound start further apart than this."""
+START_TOLERANCE_S = 0.1
+"""A player skips a longer hole before the first picture; shorter ones come from B-frames without an edit list."""
+LATE_SOUND_S = 0.05
+"""Sound that starts later than the picture gets silence in front."""
 MAX_SEGMENT_S = 12.0
 """Rare keyframes make long segments: slow to start and to seek."""
 MAX_COPIED_CHANNELS = 2
@@ -44,6 +46,7 @@ def obstacle(media: MediaInfo, config: FfmpegConfig) -> str:
         (video.pixel_format not in PIXEL_FORMATS, f"the pixel format is {video.pixel_format}"),
         (video.level > MAX_LEVEL, f"the H.264 level is {video.level / 10:g}"),
         (video.rotation_deg != 0, "the picture is stored rotated"),
+        (video.mirrored, "the picture is stored mirrored"),
         (abs(video.sample_aspect_ratio - 1) > 1e-6, "the pixels are not square"),
         (video.interlaced, "the picture is interlaced"),
         (video.variable_fps, "the frames come at uneven times"),
@@ -62,7 +65,7 @@ def can_copy_audio(media: MediaInfo) -> bool:
         and sound.profile in ("LC", "")
         and 0 < sound.channels <= MAX_COPIED_CHANNELS
         and sound.sample_rate_hz <= MAX_COPIED_RATE_HZ
-        and abs(late_s) <= START_TOLERANCE_S
+        and abs(late_s) <= LATE_SOUND_S
     )
 
 

@@ -193,6 +193,7 @@ def _video(stream: Json, container_start_s: float) -> VideoStream:
         pixel_format=str(stream.get("pix_fmt", "")),
         bitrate_bps=_int(stream.get("bit_rate")),
         rotation_deg=rotation,
+        mirrored=_mirrored(stream),
         sample_aspect_ratio=aspect,
         transfer=str(stream.get("color_transfer", "")),
         interlaced=stream.get("field_order", "progressive") not in ("progressive", "unknown", ""),
@@ -219,6 +220,17 @@ def _rotation(stream: Json) -> int:
         if "rotation" in side_data:
             return round(float(side_data["rotation"]) / 90) * 90 % 360
     return 0
+
+
+def _mirrored(stream: Json) -> bool:
+    """Whether the display matrix turns left to right: its determinant is negative."""
+    for side_data in stream.get("side_data_list", ()):
+        rows = str(side_data.get("displaymatrix", "")).strip().splitlines()
+        if len(rows) >= 2:
+            a, b = (int(number) for number in rows[0].split()[1:3])
+            c, d = (int(number) for number in rows[1].split()[1:3])
+            return a * d - b * c < 0
+    return False
 
 
 def _duration(found: Json) -> float:

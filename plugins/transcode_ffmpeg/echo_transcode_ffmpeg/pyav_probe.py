@@ -7,10 +7,12 @@ hostile file takes nothing else with it. OPTIONS is JSON: the demuxer's options.
 from __future__ import annotations
 
 import json
+import struct
 import sys
 from typing import Any
 
 import av
+from av.sidedata.sidedata import Type
 from av.video.reformatter import ColorTrc
 
 FIRST_FRAME_PACKETS = 200
@@ -23,16 +25,25 @@ TRANSFERS = {
 }
 
 
-def _rotation(container: Any, stream: Any) -> int:
+def _display(container: Any, stream: Any) -> dict[str, Any]:
+    """The rotation, and the matrix as ffprobe writes it."""
     try:
         for number, packet in enumerate(container.demux(stream)):
             for frame in packet.decode():
-                return int(frame.rotation)
+                return {"rotation": int(frame.rotation), "displaymatrix": _matrix(frame)}
             if number > FIRST_FRAME_PACKETS:
                 break
     except av.FFmpegError:
         pass
-    return 0
+    return {"rotation": 0}
+
+
+def _matrix(frame: Any) -> str:
+    for data in frame.side_data:
+        if data.type == Type.DISPLAYMATRIX:
+            numbers = struct.unpack("=9i", bytes(data)[:36])
+            return "".join(f"{row:08}: {' '.join(map(str, numbers[3 * row : 3 * row + 3]))}\n" for row in range(3))
+    return ""
 
 
 def _seconds(value: int | None, base: Any) -> str | None:
@@ -97,7 +108,7 @@ def main() -> int:
             for stream, facts in pictures[:1]:
                 if facts["codec_name"] not in options.get("codec_whitelist", "").split(","):
                     continue  # this decoder must not see the file
-                facts["side_data_list"] = [{"rotation": _rotation(container, stream)}]
+                facts["side_data_list"] = [_display(container, stream)]
             duration = _seconds(container.duration, 1 / av.time_base)
             overall = {
                 "format_name": container.format.name,

@@ -29,6 +29,7 @@ CLIPS = {
     "surround.mkv": f"{PICTURE} -f lavfi -i anoisesrc=d=5:r=48000 -af pan=5.1|c0=c0|c1=c0|c2=c0|c3=c0|c4=c0|c5=c0"
     f" {X264} -c:a ac3",
     "uneven.mp4": rf"{PICTURE} {SOUND} -vf select=not(mod(n\,3))+lt(n\,60) -fps_mode vfr {X264} -c:a aac",
+    "upside_down.mp4": "-display_vflip -i {normal.mp4} -c copy",
     "rotated.mp4": "-display_rotation 90 -i {normal.mp4} -c copy",
     "browser.webm": f"{PICTURE} {SOUND} -c:v libvpx -deadline realtime -c:a libopus -f webm -live 1",
     "broadcast.ts": "-i {normal.mp4} -c copy",

@@ -33,6 +33,13 @@ async def test_swaps_sides_of_rotated_pictures(work: Work, make_clip: MakeClip) 
     video = (await work.inspect(make_clip("rotated.mp4"))).video
     assert video is not None
     assert (video.width, video.height, video.rotation_deg) == (90, 160, 90)
+    assert not video.mirrored
+
+
+async def test_sees_mirror_images(work: Work, make_clip: MakeClip) -> None:
+    video = (await work.inspect(make_clip("upside_down.mp4"))).video
+    assert video is not None
+    assert (video.rotation_deg % 180, video.mirrored) == (0, True)
 
 
 async def test_applies_the_shape_of_pixels(work: Work, make_clip: MakeClip) -> None:

@@ -34,6 +34,7 @@ GOOD = VideoStream(
         ({"level": 52}, "level"),
         ({"pixel_format": "yuv422p"}, "pixel format"),
         ({"rotation_deg": 90}, "rotated"),
+        ({"mirrored": True}, "mirrored"),
         ({"sample_aspect_ratio": 1.33}, "square"),
         ({"interlaced": True}, "interlaced"),
         ({"variable_fps": True}, "uneven"),
