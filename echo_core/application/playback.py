@@ -11,7 +11,9 @@ from urllib.parse import quote
 from echo_core.application.ports import Tokens
 from echo_core.application.services import ApiServices
 from echo_core.domain.artefacts import (
+    CAPTIONS_KIND,
     POSTER_KIND,
+    PREVIEW_KIND,
     RENDITION_KIND,
     STORYBOARD_KIND,
     STORYBOARD_SHEET_KIND,
@@ -19,22 +21,36 @@ from echo_core.domain.artefacts import (
 )
 from echo_core.domain.errors import IllegalChangeError, UnknownEntityError
 from echo_core.domain.ids import UserId, VideoId
-from echo_core.domain.playlists import AudioTrack, VideoVariant, master_playlist, media_playlist, with_sheet_uris
+from echo_core.domain.playlists import (
+    AudioTrack,
+    CaptionTrack,
+    VideoVariant,
+    captions_playlist,
+    master_playlist,
+    media_playlist,
+    with_sheet_uris,
+)
 from echo_core.domain.uploads import UploadState
 from echo_core.domain.users import User
+from echo_core.domain.videos import Video
 from echo_core.plugin_api.storage import ReadObject, ReadUrl, SignedUrl
 
 MAX_STORYBOARD_INDEX_BYTES = 4 << 20
 """A cue takes about 80 bytes, so this is a storyboard of over 50,000 pictures: more is not ours."""
 RENDITION_SUFFIX = ".mp4"
+CAPTIONS_SUFFIX = ".vtt"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlaybackUrls:
-    """Where players find a video's parts, each with a playback token; None: not made (yet)."""
+    """Where players find a video's parts, each with a playback token; None: not made (yet). ``of`` gives the address of
+    a part by its name; ``poster`` is what ``poster_url`` shows."""
 
+    of: Callable[[str], str]
+    poster: Artefact | None
     playback_url: str | None
     poster_url: str | None
+    preview_url: str | None
     storyboard_url: str | None
     source_url: str | None
 
@@ -106,19 +122,28 @@ def stream_url(public_url: str, video_id: VideoId, part: str, token: str) -> str
 
 
 def playback_urls(
-    public_url: str, video_id: VideoId, token: str, artefacts: Sequence[Artefact], *, has_source: bool
+    public_url: str, video: Video, token: str, artefacts: Sequence[Artefact], *, has_source: bool
 ) -> PlaybackUrls:
     """The addresses of what there is; ``has_source``: the upload is complete."""
     kinds = {a.kind for a in artefacts}
+    poster = poster_of(video, artefacts)
+    # A poster that was chosen has an address of its own: a browser does not show the one before it from its cache.
+    poster_part = f"posters/{poster.name}" if poster is not None and video.poster else "poster.jpg"
+
+    def of(part: str) -> str:
+        return stream_url(public_url, video.id, part, token)
 
     def url(kind: str, part: str) -> str | None:
-        return stream_url(public_url, video_id, part, token) if kind in kinds else None
+        return of(part) if kind in kinds else None
 
     return PlaybackUrls(
+        of=of,
+        poster=poster,
         playback_url=url(RENDITION_KIND, "master.m3u8"),
-        poster_url=url(POSTER_KIND, "poster.jpg"),
+        poster_url=url(POSTER_KIND, poster_part),
+        preview_url=url(PREVIEW_KIND, "preview.webp"),
         storyboard_url=url(STORYBOARD_KIND, "storyboard.vtt"),
-        source_url=stream_url(public_url, video_id, "", token) if has_source else None,
+        source_url=of("") if has_source else None,
     )
 
 
@@ -137,10 +162,31 @@ async def get_master_playlist(services: ApiServices, user: User, video_id: Video
         return f"renditions/{artefact.name.removesuffix(RENDITION_SUFFIX)}.m3u8{query}"
 
     variants = [_variant(a, uri(a)) for a in renditions if a.facts.get("type") == "video"]
-    audio = next((_audio(a, uri(a)) for a in renditions if a.facts.get("type") == "audio"), None)
-    if not variants and audio is None:
+    sounds = sorted((a for a in renditions if a.facts.get("type") == "audio"), key=_in_number_order)
+    audio = [_audio(a, uri(a)) for a in sounds]
+    if not variants and not audio:
         raise NotPlayableError("Nothing of this video can be played yet.")
-    return master_playlist(variants, audio)
+    captions = sorted((a for a in artefacts if a.kind == CAPTIONS_KIND), key=_in_number_order)
+    return master_playlist(variants, audio, [_caption(a, f"captions/{caption_name(a)}.m3u8{query}") for a in captions])
+
+
+def _in_number_order(artefact: Artefact) -> tuple[int, str]:
+    """``audio``, ``audio-2``, … ``audio-10``."""
+    return len(artefact.name), artefact.name
+
+
+def caption_name(artefact: Artefact) -> str:
+    """What captions are called in addresses."""
+    return artefact.name.removesuffix(CAPTIONS_SUFFIX)
+
+
+def _caption(artefact: Artefact, uri: str) -> CaptionTrack:
+    return CaptionTrack(
+        uri=uri,
+        language=str(artefact.facts.get("language", "")),
+        title=str(artefact.facts.get("title", "")),
+        forced=bool(artefact.facts.get("forced", False)),
+    )
 
 
 def _variant(artefact: Artefact, uri: str) -> VideoVariant:
@@ -163,6 +209,7 @@ def _audio(artefact: Artefact, uri: str) -> AudioTrack:
         average_bitrate_bps=int(_number(artefact, "average_bitrate_bps")),
         channels=int(_number(artefact, "channels")),
         language=str(artefact.facts.get("language", "")),
+        title=str(artefact.facts.get("title", "")),
     )
 
 
@@ -183,12 +230,57 @@ async def get_media_playlist(services: ApiServices, user: User, video_id: VideoI
 async def get_poster_url(services: ApiServices, user: User, video_id: VideoId) -> SignedUrl:
     """A signed URL of the poster. Raises ``UnknownEntityError``."""
     async with services.units_of_work.for_user(user) as uow:
-        await uow.videos.get(video_id)
+        video = await uow.videos.get(video_id)
         artefacts = await uow.artefacts.list_for_video(video_id)
-    poster = next((a for a in artefacts if a.kind == POSTER_KIND), None)
+    poster = poster_of(video, artefacts)
     if poster is None:
         raise UnknownEntityError("This video has no poster (yet).")
     return await _signed(services, poster)
+
+
+def posters_of(artefacts: Sequence[Artefact]) -> list[Artefact]:
+    """The pictures to choose from, in order of time."""
+    return sorted((a for a in artefacts if a.kind == POSTER_KIND), key=_in_number_order)
+
+
+def poster_name(artefact: Artefact) -> str:
+    """What a picture to choose from is called."""
+    return artefact.name.rpartition(".")[0] or artefact.name
+
+
+def poster_of(video: Video, artefacts: Sequence[Artefact]) -> Artefact | None:
+    """The chosen picture while it is there, else the best one."""
+    posters = posters_of(artefacts)
+    chosen = next((a for a in posters if poster_name(a) == video.poster), None)
+    return chosen or max(posters, key=lambda a: _number(a, "score"), default=None)
+
+
+async def get_poster_choice_url(services: ApiServices, user: User, video_id: VideoId, name: str) -> SignedUrl:
+    """A signed URL of one of the pictures to choose from. Raises ``UnknownEntityError``."""
+    return await _signed(services, await _find(services, user, video_id, POSTER_KIND, name))
+
+
+async def get_preview_url(services: ApiServices, user: User, video_id: VideoId) -> SignedUrl:
+    """A signed URL of the moving picture. Raises ``UnknownEntityError``."""
+    async with services.units_of_work.for_user(user) as uow:
+        await uow.videos.get(video_id)
+        artefacts = await uow.artefacts.list_for_video(video_id)
+    preview = next((a for a in artefacts if a.kind == PREVIEW_KIND), None)
+    if preview is None:
+        raise UnknownEntityError("This video has no preview (yet).")
+    return await _signed(services, preview)
+
+
+async def get_captions_playlist(services: ApiServices, user: User, video_id: VideoId, name: str) -> str:
+    """The playlist of one caption track, with a signed URL of its text. Raises ``UnknownEntityError``."""
+    artefact = await _find(services, user, video_id, CAPTIONS_KIND, name + CAPTIONS_SUFFIX)
+    signed = await _signed(services, artefact)
+    return captions_playlist(signed.url, sum(segment.duration_s for segment in artefact.segments))
+
+
+async def get_captions_url(services: ApiServices, user: User, video_id: VideoId, name: str) -> SignedUrl:
+    """A signed URL of the WebVTT of one caption track. Raises ``UnknownEntityError``."""
+    return await _signed(services, await _find(services, user, video_id, CAPTIONS_KIND, name + CAPTIONS_SUFFIX))
 
 
 async def get_storyboard_index(services: ApiServices, user: User, video_id: VideoId, token: str) -> str:

@@ -37,11 +37,17 @@ from echo_core.application.transcoding import (
     rendition_artefact,
     source_needs,
 )
-from echo_core.domain.artefacts import POSTER_KIND, STORYBOARD_KIND, STORYBOARD_SHEET_KIND
+from echo_core.domain.artefacts import (
+    CAPTIONS_KIND,
+    POSTER_KIND,
+    PREVIEW_KIND,
+    STORYBOARD_KIND,
+    STORYBOARD_SHEET_KIND,
+)
 from echo_core.domain.jobs import SOURCE
 from echo_core.domain.playlists import storyboard_vtt
 from echo_core.plugin_api.context import PluginContext
-from echo_core.plugin_api.errors import InvalidRequestError
+from echo_core.plugin_api.errors import InvalidRequestError, NotSupportedError
 from echo_core.plugin_api.json import JsonValue
 from echo_core.plugin_api.needs import Needs
 from echo_core.plugin_api.specs import StepSpec
@@ -57,17 +63,22 @@ from echo_core.plugin_api.steps import (
 from echo_core.plugin_api.storage import ReadObject
 from echo_core.plugin_api.transcoder import (
     EstimateRequest,
+    ExtractSubtitlesRequest,
     InspectRequest,
     PackageRequest,
     PlanLadder,
     PosterRequest,
+    PreviewRequest,
     Rung,
+    Segment,
     StoryboardRequest,
 )
 
 VERIFIED = "verified"
 LADDER = "ladder"
 POSTER = "poster"
+PREVIEW = "preview"
+SUBTITLES = "subtitles"
 STORYBOARD = "storyboard"
 
 SNIFF_BYTES = 4096
@@ -210,28 +221,93 @@ class LadderStep:
 
 
 class PosterStep:
-    """One still picture."""
+    """Still pictures to choose from; until somebody does, the best one is the poster."""
 
     async def run(self, context: StepContext) -> StepResult:
-        """Skipped where there is no picture."""
-        media = media_of(context)
-        if media.video is None or not context.transcoder.supports_poster:
-            return StepResult(skipped_reason="There is no picture to show.")
-        picture = await context.transcoder.poster(
-            PosterRequest(path=await context.fetch_source(), media=media, out_dir=directory(context, "out"))
+        """Skipped where the transcoder makes none."""
+        if not context.transcoder.supports_posters:
+            return StepResult(skipped_reason="This transcoder cannot make posters.")
+        posters = await context.transcoder.posters(
+            PosterRequest(path=await context.fetch_source(), media=media_of(context), out_dir=directory(context, "out"))
         )
         return StepResult(
-            output={"width": picture.width, "height": picture.height},
+            output={"posters": len(posters)},
             artefacts=[
                 ArtefactFile(
                     kind=POSTER_KIND,
-                    name=f"poster{picture.path.suffix}",
-                    path=picture.path,
-                    content_type=picture.content_type,
-                    facts={"width": picture.width, "height": picture.height},
+                    name=f"poster-{number}{poster.picture.path.suffix}",
+                    path=poster.picture.path,
+                    content_type=poster.picture.content_type,
+                    facts={
+                        "width": poster.picture.width,
+                        "height": poster.picture.height,
+                        "at_s": poster.at_s,
+                        "score": poster.score,
+                    },
                 )
+                for number, poster in enumerate(posters, 1)
             ],
         )
+
+
+class PreviewStep:
+    """A short moving picture, for lists."""
+
+    async def run(self, context: StepContext) -> StepResult:
+        """Skipped where there is no picture, or the transcoder cannot."""
+        media = media_of(context)
+        if media.video is None or not context.transcoder.supports_preview:
+            return StepResult(skipped_reason="There is no picture to show.")
+        try:
+            preview = await context.transcoder.preview(
+                PreviewRequest(path=await context.fetch_source(), media=media, out_dir=directory(context, "out"))
+            )
+        except NotSupportedError as error:
+            return StepResult(skipped_reason=error.message)
+        artefact = ArtefactFile(
+            kind=PREVIEW_KIND,
+            name=f"preview{preview.path.suffix}",
+            path=preview.path,
+            content_type=preview.content_type,
+            facts={"width": preview.width, "height": preview.height},
+        )
+        return StepResult(output={"width": preview.width, "height": preview.height}, artefacts=[artefact])
+
+
+class SubtitlesStep:
+    """The subtitles that came inside the file, as captions."""
+
+    async def run(self, context: StepContext) -> StepResult:
+        """Skipped where there are none."""
+        media = media_of(context)
+        if not media.subtitles or not context.transcoder.supports_extract_subtitles:
+            return StepResult(skipped_reason="There are no subtitles in the file.")
+        found = await context.transcoder.extract_subtitles(
+            ExtractSubtitlesRequest(
+                path=await context.fetch_source(),
+                media=media,
+                out_dir=directory(context, "out"),
+                on_progress=context.report_progress,
+            )
+        )
+        artefacts = [
+            ArtefactFile(
+                kind=CAPTIONS_KIND,
+                name=f"embedded-{subtitles.stream.index + 1}.vtt",
+                path=subtitles.path,
+                content_type="text/vtt",
+                facts={
+                    "language": subtitles.stream.language,
+                    "title": subtitles.stream.title,
+                    "forced": subtitles.stream.forced,
+                },
+                segments=(
+                    Segment(duration_s=media.duration_s, offset_bytes=0, length_bytes=subtitles.path.stat().st_size),
+                ),
+            )
+            for subtitles in found
+        ]
+        return StepResult(output={"captions": [artefact.name for artefact in artefacts]}, artefacts=artefacts)
 
 
 class StoryboardStep:
@@ -270,7 +346,7 @@ class StoryboardStep:
 
 
 def needs_of(
-    work: Literal["package", "poster", "storyboard"],
+    work: Literal["package", "posters", "preview", "storyboard", "extract_subtitles"],
 ) -> Callable[[StepOutlook], Needs]:
     """A step that fetches the source and lets the transcoder work on it once."""
 
@@ -363,7 +439,26 @@ def process_steps(*, max_duration_s: float, segment_s: float, short_sides: tuple
                 (JoinStep(), JOIN_STEP, Resource.LIGHT, 0.01, join_needs),
             )
         ),
-        _spec(PosterStep(), "poster", consumes=(MEDIA,), produces=(POSTER,), weight=0.02, needs=needs_of("poster")),
+        _spec(PosterStep(), "poster", consumes=(MEDIA,), produces=(POSTER,), weight=0.02, needs=needs_of("posters")),
+        _spec(
+            SubtitlesStep(),
+            "subtitles",
+            consumes=(MEDIA,),
+            produces=(SUBTITLES,),
+            after=("package",),
+            timeout_per_media_s=1.0,
+            weight=0.005,
+            needs=needs_of("extract_subtitles"),
+        ),
+        _spec(
+            PreviewStep(),
+            "preview",
+            consumes=(MEDIA,),
+            produces=(PREVIEW,),
+            after=("package",),
+            weight=0.02,
+            needs=needs_of("preview"),
+        ),
         _spec(
             StoryboardStep(),
             "storyboard",

@@ -49,7 +49,7 @@ def rendition_artefact(rendition: Rendition) -> ArtefactFile:
     if rendition.kind == "video":
         facts |= {"width": rendition.width, "height": rendition.height, "fps": rendition.fps}
     else:
-        facts |= {"channels": rendition.channels}
+        facts |= {"channels": rendition.channels, "language": rendition.language, "title": rendition.title}
     return ArtefactFile(
         kind=RENDITION_KIND,
         name=f"{rendition.name}.mp4",

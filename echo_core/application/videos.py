@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from echo_core.application.job_changes import store_change, video_event
 from echo_core.application.jobs import JobView, job_view
 from echo_core.application.pipeline import Pipeline
+from echo_core.application.playback import poster_name, posters_of
 from echo_core.application.ports import UnitOfWork, VideoQuery
 from echo_core.application.services import ApiServices
 from echo_core.domain.artefacts import Artefact
@@ -49,11 +50,12 @@ class MetadataCommand:
     tags: tuple[str, ...] | None = None
     language: str | None = None
     visibility: Visibility | None = None
+    poster: str | None = None
     chapters: tuple[Chapter, ...] | None = None
     expected_versions: frozenset[int] | None = None
 
 
-METADATA_FIELDS = ("title", "description", "tags", "language", "visibility", "chapters")
+METADATA_FIELDS = ("title", "description", "tags", "language", "visibility", "poster", "chapters")
 
 
 async def list_videos(services: ApiServices, user: User, query: VideoQuery) -> VideoPage:
@@ -75,7 +77,7 @@ async def update_metadata(services: ApiServices, user: User, video_id: VideoId, 
     """Store what a person says about a video; fields that thereby change are never overwritten by machines again.
 
     Saying what is there already changes nothing, not even the version. Raises ``UnknownEntityError``,
-    ``VersionMismatchError``, ``InvalidInputError`` (``invalid_chapters``).
+    ``VersionMismatchError``, ``InvalidInputError`` (``invalid_chapters``, ``unknown_poster``).
     """
     async with services.units_of_work.for_user(user) as uow:
         video = await uow.videos.get(video_id, for_update=True)
@@ -86,6 +88,8 @@ async def update_metadata(services: ApiServices, user: User, video_id: VideoId, 
         if not new:
             return video
         check_chapters(new.get("chapters", ()), video.duration_s)
+        if new.get("poster"):
+            check_poster(new["poster"], await uow.artefacts.list_for_video(video_id))
         changed = replace(video, **new, edited_fields=video.edited_fields | new.keys(), version=video.version + 1)
         await uow.videos.save(changed)
         await uow.events.add([video_event("video.updated", changed)])
@@ -110,6 +114,17 @@ def check_chapters(chapters: Sequence[Chapter], duration_s: float | None) -> Non
                 remedy="Let every chapter start before the video ends.",
             )
         previous_s = chapter.start_s
+
+
+def check_poster(name: str, artefacts: Sequence[Artefact]) -> None:
+    """Raises ``InvalidInputError`` unless there is such a picture."""
+    names = [poster_name(artefact) for artefact in posters_of(artefacts)]
+    if name not in names:
+        raise InvalidInputError(
+            "This video has no such poster.",
+            code="unknown_poster",
+            remedy=f"Choose one of {', '.join(names)}." if names else "Wait until the step poster has made some.",
+        )
 
 
 async def delete_video(services: ApiServices, user: User, video_id: VideoId, *, correlation_id: str = "") -> None:

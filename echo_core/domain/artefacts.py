@@ -13,6 +13,9 @@ RENDITION_KIND = "rendition"
 PIECE_KIND = "piece"
 """A part of a rendition, until all parts are joined."""
 POSTER_KIND = "poster"
+"""A picture that could stand for the video; the owner chooses, or else the one with the highest ``score`` does."""
+PREVIEW_KIND = "preview"
+CAPTIONS_KIND = "captions"
 STORYBOARD_KIND = "storyboard"
 STORYBOARD_SHEET_KIND = "storyboard_sheet"
 
@@ -22,7 +25,8 @@ class Artefact:
     """One stored object of a video, unique by (video, kind, name).
 
     ``lease_token`` is that of the run that made it; ``producer`` is ``plugin version`` of what made it. ``facts`` of a
-    rendition: type (``video`` | ``audio``), codecs, width, height, fps, peak and average bitrate, duration.
+    rendition: type (``video`` | ``audio``), codecs, width, height, fps, peak and average bitrate, duration, and of a
+    sound language and title; of a poster: width, height, at_s, score; of captions: language, title, forced.
     """
 
     id: ArtefactId

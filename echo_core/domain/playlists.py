@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from echo_core.plugin_api.transcoder import Segment, StoryboardTile
 
@@ -13,6 +14,7 @@ HLS_VERSION = 7
 LEADING_SHORT_SIDE = 480
 """A player begins with the first variant listed: the best one that is no taller than this starts fast everywhere."""
 
+Track = TypeVar("Track", "AudioTrack", "CaptionTrack")
 _CUE_SHEET = re.compile(r"^(?P<sheet>[A-Za-z0-9._-]+)#xywh=", re.MULTILINE)
 
 
@@ -31,7 +33,7 @@ class VideoVariant:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AudioTrack:
-    """The sound that all picture renditions share; ``language`` is a BCP 47 tag or empty."""
+    """A sound that all picture renditions share; ``language`` is a BCP 47 tag or empty, ``title`` for people."""
 
     uri: str
     codecs: str
@@ -39,24 +41,56 @@ class AudioTrack:
     average_bitrate_bps: int
     channels: int = 2
     language: str = ""
+    title: str = ""
 
 
-def master_playlist(variants: Sequence[VideoVariant], audio: AudioTrack | None) -> str:
-    """A master playlist; without pictures it plays the sound alone.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CaptionTrack:
+    """Text over the picture; ``uri`` is that of its media playlist. ``forced``: shown even to who wants no captions."""
+
+    uri: str
+    language: str = ""
+    title: str = ""
+    forced: bool = False
+
+
+def master_playlist(
+    variants: Sequence[VideoVariant], audio: Sequence[AudioTrack], captions: Sequence[CaptionTrack] = ()
+) -> str:
+    """A master playlist, the first sound being the one to start with; without pictures it plays that alone.
 
     BANDWIDTH includes the sound (RFC 8216, section 4.3.4.2: the peak of any playable combination). Raises
     ``ValueError`` if there is nothing to play or a value does not fit into a playlist.
     """
     lines = ["#EXTM3U", f"#EXT-X-VERSION:{HLS_VERSION}", "#EXT-X-INDEPENDENT-SEGMENTS"]
     if not variants:
-        if audio is None:
+        if not audio:
             raise ValueError("a master playlist needs at least one rendition")
-        return _text([*lines, *_stream(audio.uri, _attributes(audio.peak_bitrate_bps, audio))])
-    if audio is not None:
-        lines.append(_media(audio))
+        return _text([*lines, *_stream(audio[0].uri, _attributes(audio[0]))])
+    # Section 4.3.4.1.1: names are unique within a group.
+    for name, sound in _named(audio, "Sound" if len(audio) > 1 else "Original"):
+        lines.append(_media(name, sound, default=sound is audio[0]))
+    for name, caption in _named(captions, "Captions"):
+        lines.append(_captions(name, caption))
     for variant in in_playing_order(variants):
-        lines.extend(_stream(variant.uri, _variant_attributes(variant, audio)))
+        lines.extend(_stream(variant.uri, _variant_attributes(variant, audio, captions)))
     return _text(lines)
+
+
+def captions_playlist(uri: str, duration_s: float) -> str:
+    """The playlist of a WebVTT file at ``uri`` for the whole of a video."""
+    return _text(
+        [
+            "#EXTM3U",
+            f"#EXT-X-VERSION:{HLS_VERSION}",
+            f"#EXT-X-TARGETDURATION:{max(1, int(duration_s + 0.5))}",
+            "#EXT-X-MEDIA-SEQUENCE:0",
+            "#EXT-X-PLAYLIST-TYPE:VOD",
+            f"#EXTINF:{duration_s:.6f},",
+            _quotable(uri),
+            "#EXT-X-ENDLIST",
+        ]
+    )
 
 
 def in_playing_order(variants: Sequence[VideoVariant]) -> list[VideoVariant]:
@@ -107,47 +141,75 @@ def with_sheet_uris(vtt: str, uri_of: Callable[[str], str]) -> str:
     return _CUE_SHEET.sub(lambda match: f"{uri_of(match['sheet'])}#xywh=", vtt)
 
 
-def _variant_attributes(variant: VideoVariant, audio: AudioTrack | None) -> list[str]:
-    attributes = _attributes(variant.peak_bitrate_bps, variant, audio)
+def _variant_attributes(
+    variant: VideoVariant, audio: Sequence[AudioTrack], captions: Sequence[CaptionTrack]
+) -> list[str]:
+    attributes = _attributes(variant, audio)
     if variant.width and variant.height:
         attributes.append(f"RESOLUTION={variant.width}x{variant.height}")
     if variant.fps:
         attributes.append(f"FRAME-RATE={variant.fps:.3f}")
-    if audio is not None:
+    if audio:
         attributes.append('AUDIO="audio"')
+    if captions:
+        attributes.append('SUBTITLES="captions"')
     return attributes
 
 
-def _attributes(peak_bps: int, main: VideoVariant | AudioTrack, audio: AudioTrack | None = None) -> list[str]:
-    parts = [main] if audio is None else [main, audio]
-    peak = peak_bps + (audio.peak_bitrate_bps if audio else 0)
-    average = sum(part.average_bitrate_bps for part in parts)
-    attributes = [f"BANDWIDTH={max(1, peak)}"]
+def _attributes(main: VideoVariant | AudioTrack, audio: Sequence[AudioTrack] = ()) -> list[str]:
+    peak = max(1, main.peak_bitrate_bps + max((sound.peak_bitrate_bps for sound in audio), default=0))
+    average = main.average_bitrate_bps + max((sound.average_bitrate_bps for sound in audio), default=0)
+    attributes = [f"BANDWIDTH={peak}"]
     if average > 0:
         # A measured mean above the measured peak would be a contradiction that players distrust.
-        attributes.append(f"AVERAGE-BANDWIDTH={min(average, max(1, peak))}")
-    codecs = ",".join(dict.fromkeys(part.codecs for part in parts if part.codecs))
+        attributes.append(f"AVERAGE-BANDWIDTH={min(average, peak)}")
+    codecs = ",".join(dict.fromkeys(part.codecs for part in (main, *audio) if part.codecs))
     if codecs:
         attributes.append(f'CODECS="{_quotable(codecs)}"')
     return attributes
 
 
-def _media(audio: AudioTrack) -> str:
+def _named(tracks: Sequence[Track], what: str) -> list[tuple[str, Track]]:
+    """Each with a name that no other has: its title, and a number where that is missing or used already."""
+    named: dict[str, Track] = {}
+    for number, track in enumerate(tracks, 1):
+        title = "".join(" " if c in UNQUOTABLE else c for c in track.title).strip()
+        name = title or (what if len(tracks) == 1 else f"{what} {number}")
+        named[name if name not in named else f"{name} ({number})"] = track
+    return list(named.items())
+
+
+def _media(name: str, audio: AudioTrack, *, default: bool) -> str:
     language = f'LANGUAGE="{_quotable(audio.language)}",' if audio.language else ""
     channels = f'CHANNELS="{audio.channels}",' if audio.channels else ""
     return (
-        '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="Original",DEFAULT=YES,AUTOSELECT=YES,'
+        f'#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="{name}",DEFAULT={_yes(default)},AUTOSELECT=YES,'
         f'{language}{channels}URI="{_quotable(audio.uri)}"'
     )
+
+
+def _captions(name: str, caption: CaptionTrack) -> str:
+    language = f'LANGUAGE="{_quotable(caption.language)}",' if caption.language else ""
+    return (
+        f'#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="captions",NAME="{name}",DEFAULT=NO,AUTOSELECT=YES,'
+        f'FORCED={_yes(caption.forced)},{language}URI="{_quotable(caption.uri)}"'
+    )
+
+
+def _yes(value: bool) -> str:
+    return "YES" if value else "NO"
 
 
 def _stream(uri: str, attributes: Sequence[str]) -> list[str]:
     return [f"#EXT-X-STREAM-INF:{','.join(attributes)}", _quotable(uri)]
 
 
+UNQUOTABLE = '"\r\n'
+
+
 def _quotable(text: str) -> str:
     """The text, if it may stand in a quoted string (section 4.2); addresses come from storage plugins."""
-    if not text or any(c in '"\r\n' for c in text):
+    if not text or any(c in UNQUOTABLE for c in text):
         raise ValueError("a playlist value is empty or contains quotes or line breaks")
     return text
 

@@ -56,6 +56,8 @@ class Video:
     language: str = ""
     visibility: Visibility = Visibility.PRIVATE
     chapters: tuple[Chapter, ...] = ()
+    poster: str = ""
+    """The name of the picture that was chosen to stand for it; empty: the best one."""
     edited_fields: frozenset[str] = frozenset()
     version: int = 1
     size_bytes: int | None = None

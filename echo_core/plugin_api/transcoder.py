@@ -14,10 +14,11 @@ T5.  A rendition is one fragmented MP4 (CMAF): ``init_length_bytes`` bytes of in
      the rest of the file without gap or overlap; each starts with a keyframe.
 T6.  All video renditions of one call, and of two calls with the same ``align_to_s`` and ``segment_s``, have segment
      boundaries at the same times (within one frame), so that a player can switch between them.
-T7.  Audio is a rendition of its own (``kind="audio"``), shared by all video renditions. A source without sound has
-     none, a source without picture has only that.
-T8.  ``plan_ladder`` is pure. It never upscales and never gives an odd size; sizes are as displayed (rotation and
-     sample aspect ratio applied).
+T7.  Audio is a rendition of its own (``kind="audio"``), shared by all video renditions: ``audio`` for the first track
+     of the media, ``audio-2`` and so on for the others. A source without sound has none. For a source without picture
+     ``plan_ladder`` may offer rungs of a picture of its sound; else it has only the sound.
+T8.  ``plan_ladder`` is pure. It never upscales a picture and never gives an odd size; sizes are as displayed (rotation
+     and sample aspect ratio applied).
 T9.  ``package`` never encodes video. If the source cannot be played by copying its bytes, it returns no renditions
      and a reason; that is not an error.
 T10. Metadata of the source (GPS, device) does not reach any output.
@@ -71,7 +72,8 @@ class VideoStream:
 
 @dataclass(frozen=True, kw_only=True)
 class AudioStream:
-    """One sound track of a source."""
+    """One sound track of a source: the ``index``-th, from 0. ``language``: BCP 47, empty if not known; ``title``: for
+    people, empty if there is nothing to say."""
 
     codec: str
     channels: int
@@ -79,12 +81,27 @@ class AudioStream:
     profile: str = ""
     bitrate_bps: int | None = None
     language: str = ""
+    title: str = ""
     start_s: float = 0.0
+    index: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubtitleStream:
+    """One subtitle track of a source that is text: the ``index``-th of its subtitles, from 0. ``forced``: it translates
+    only what is not in the language of the sound."""
+
+    codec: str
+    language: str = ""
+    title: str = ""
+    forced: bool = False
+    index: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class MediaInfo:
-    """What ``inspect`` found. At least one of ``video`` and ``audio`` is there."""
+    """What ``inspect`` found. At least one of ``video`` and ``audio`` is there. The track that players are to start
+    with is the first of ``audio``."""
 
     container: str
     duration_s: float
@@ -92,6 +109,9 @@ class MediaInfo:
     bitrate_bps: int | None = None
     video: VideoStream | None = None
     audio: tuple[AudioStream, ...] = ()
+    subtitles: tuple[SubtitleStream, ...] = ()
+    cover: bool = False
+    """There is a still picture that stands for the whole, as music files have."""
     warnings: tuple[str, ...] = ()
 
 
@@ -124,6 +144,9 @@ class Rendition:
     height: int = 0
     fps: float = 0.0
     channels: int = 0
+    language: str = ""
+    title: str = ""
+    """Of a sound, as its track's."""
     copied: bool = False
     """The picture (or sound) is the source's own, not encoded again."""
 
@@ -219,12 +242,12 @@ class LadderResult:
 
 @dataclass(frozen=True, kw_only=True)
 class PosterRequest:
-    """Make one still picture, at ``at_s`` seconds (None: a telling one near the start), at most ``max_width`` wide."""
+    """Make up to ``count`` still pictures to choose a poster from, at most ``max_width`` wide."""
 
     path: Path
     media: MediaInfo
     out_dir: Path
-    at_s: float | None = None
+    count: int = 6
     max_width: int = 1280
 
 
@@ -236,6 +259,26 @@ class Picture:
     content_type: str
     width: int
     height: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Poster:
+    """A picture that could stand for the video. ``score``: the higher, the better it does."""
+
+    picture: Picture
+    at_s: float
+    score: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreviewRequest:
+    """Make a short, silent, moving picture of the video, at most ``max_width`` wide and about ``duration_s`` long."""
+
+    path: Path
+    media: MediaInfo
+    out_dir: Path
+    max_width: int = 320
+    duration_s: float = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -293,10 +336,28 @@ class ExtractedAudio:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExtractSubtitlesRequest:
+    """Extract all subtitle tracks of ``media`` as WebVTT."""
+
+    path: Path
+    media: MediaInfo
+    out_dir: Path
+    on_progress: ProgressCallback = ignore_progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subtitles:
+    """A WebVTT file with the times of the video."""
+
+    path: Path
+    stream: SubtitleStream
+
+
+@dataclass(frozen=True, kw_only=True)
 class EstimateRequest:
     """Ask what a call would take: ``work`` names the method, ``rungs`` are those of ``encode_ladder``."""
 
-    work: Literal["package", "encode_ladder", "poster", "storyboard", "extract_audio"]
+    work: Literal["package", "encode_ladder", "posters", "preview", "storyboard", "extract_audio", "extract_subtitles"]
     media: MediaInfo
     rungs: tuple[Rung, ...] = ()
 
@@ -319,9 +380,11 @@ class Transcoder(ABC):
     """Makes renditions and pictures from a source file; the rules are at the top of this module."""
 
     supports_package: ClassVar[bool] = False
-    supports_poster: ClassVar[bool] = False
+    supports_posters: ClassVar[bool] = False
+    supports_preview: ClassVar[bool] = False
     supports_storyboard: ClassVar[bool] = False
     supports_extract_audio: ClassVar[bool] = False
+    supports_extract_subtitles: ClassVar[bool] = False
 
     @abstractmethod
     async def inspect(self, request: InspectRequest) -> MediaInfo:
@@ -363,9 +426,13 @@ class Transcoder(ABC):
         """Copy the source into playable form (T9)."""
         raise NotSupportedError("This transcoder cannot package without encoding.")
 
-    async def poster(self, request: PosterRequest) -> Picture:
-        """One still picture."""
+    async def posters(self, request: PosterRequest) -> tuple[Poster, ...]:
+        """At least one still picture, in order of time."""
         raise NotSupportedError("This transcoder cannot make posters.")
+
+    async def preview(self, request: PreviewRequest) -> Picture:
+        """A short moving picture."""
+        raise NotSupportedError("This transcoder cannot make moving pictures.")
 
     async def storyboard(self, request: StoryboardRequest) -> Storyboard:
         """The pictures of the seek bar."""
@@ -374,3 +441,7 @@ class Transcoder(ABC):
     async def extract_audio(self, request: ExtractAudioRequest) -> ExtractedAudio:
         """The sound, for speech recognition."""
         raise NotSupportedError("This transcoder cannot extract audio.")
+
+    async def extract_subtitles(self, request: ExtractSubtitlesRequest) -> tuple[Subtitles, ...]:
+        """The subtitles that have any text, in the order of the media's tracks."""
+        raise NotSupportedError("This transcoder cannot extract subtitles.")

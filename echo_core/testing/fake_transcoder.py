@@ -11,7 +11,7 @@ import json
 import struct
 import wave
 import zlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from math import ceil
 from pathlib import Path
@@ -22,6 +22,7 @@ from echo_core.plugin_api import (
     EchoError,
     ExtractAudioRequest,
     ExtractedAudio,
+    ExtractSubtitlesRequest,
     InspectRequest,
     InvalidRequestError,
     LadderRequest,
@@ -31,13 +32,17 @@ from echo_core.plugin_api import (
     PackageResult,
     Picture,
     PlanLadder,
+    Poster,
     PosterRequest,
+    PreviewRequest,
     Rendition,
     Rung,
     Segment,
     Storyboard,
     StoryboardRequest,
     StoryboardTile,
+    Subtitles,
+    SubtitleStream,
     Transcoder,
     TranscoderHealth,
     VideoStream,
@@ -58,6 +63,10 @@ class FakeMedia:
     fps: float = 25.0
     picture: bool = True
     sound: bool = True
+    sounds: tuple[str, ...] = ("",)
+    """Languages of its sound tracks."""
+    subtitles: tuple[str, ...] = ()
+    """Languages of its subtitles."""
     playable: bool = True
 
 
@@ -81,7 +90,9 @@ class FakeTranscoder(Transcoder):
     hold: asyncio.Event | None = None
 
     supports_package: ClassVar[bool] = True
-    supports_poster: ClassVar[bool] = True
+    supports_posters: ClassVar[bool] = True
+    supports_preview: ClassVar[bool] = True
+    supports_extract_subtitles: ClassVar[bool] = True
     supports_storyboard: ClassVar[bool] = True
     supports_extract_audio: ClassVar[bool] = True
 
@@ -108,7 +119,14 @@ class FakeTranscoder(Transcoder):
             duration_s=fake.duration_s,
             size_bytes=request.path.stat().st_size,
             video=video if fake.picture else None,
-            audio=(AudioStream(codec="aac", channels=2, sample_rate_hz=48_000),) if fake.sound else (),
+            audio=tuple(
+                AudioStream(codec="aac", channels=2, sample_rate_hz=48_000, language=language, index=index)
+                for index, language in enumerate(fake.sounds if fake.sound else ())
+            ),
+            subtitles=tuple(
+                SubtitleStream(codec="subrip", language=language, index=index)
+                for index, language in enumerate(fake.subtitles)
+            ),
         )
 
     def plan_ladder(self, request: PlanLadder) -> tuple[Rung, ...]:
@@ -149,8 +167,7 @@ class FakeTranscoder(Transcoder):
             renditions.append(
                 _rendition(request.out_dir, "source", cuts, width=video.width, height=video.height, fps=video.fps)
             )
-        if request.media.audio:
-            renditions.append(_rendition(request.out_dir, "audio", cuts))
+        renditions += _sounds(request.out_dir, request.media, cuts)
         await self._finish()
         request.on_progress(1.0)
         return PackageResult(renditions=tuple(renditions), boundaries_s=cuts[:-1] if video is not None else ())
@@ -170,20 +187,44 @@ class FakeTranscoder(Transcoder):
                 _rendition(request.out_dir, rung.name, cuts, width=rung.width, height=rung.height, fps=rung.fps)
             )
             request.on_progress((number + 1) / (len(request.rungs) + 1))
-        if request.with_audio and request.media.audio:
-            renditions.append(_rendition(request.out_dir, "audio", _cuts(duration_s, request.segment_s)))
+        if request.with_audio:
+            renditions += _sounds(request.out_dir, request.media, _cuts(duration_s, request.segment_s))
         await self._finish()
         request.on_progress(1.0)
         return LadderResult(renditions=tuple(renditions))
 
-    async def poster(self, request: PosterRequest) -> Picture:
-        """One grey picture."""
-        await self._begin("poster")
-        video = _picture_of(request.media)
-        width = min(video.width, request.max_width)
-        height = max(1, video.height * width // video.width)
+    async def posters(self, request: PosterRequest) -> tuple[Poster, ...]:
+        """Grey pictures, of sound too; the second is the best."""
+        await self._begin("posters")
+        video = request.media.video
+        width, height = _fit(video, request.max_width) if video is not None else (16, 9)
         await self._finish()
-        return _png(request.out_dir / "poster.png", width, height)
+        return tuple(
+            Poster(
+                picture=_png(request.out_dir / f"poster-{number}.png", width, height),
+                at_s=request.media.duration_s * number / request.count,
+                score=0.9 if number == 1 else 0.5,
+            )
+            for number in range(request.count)
+        )
+
+    async def preview(self, request: PreviewRequest) -> Picture:
+        """A grey picture that does not move."""
+        await self._begin("preview")
+        width, height = _fit(_picture_of(request.media), request.max_width)
+        await self._finish()
+        return _png(request.out_dir / "preview.png", width, height)
+
+    async def extract_subtitles(self, request: ExtractSubtitlesRequest) -> tuple[Subtitles, ...]:
+        """One line of text for each track."""
+        await self._begin("extract_subtitles")
+        made = []
+        for stream in request.media.subtitles:
+            path = request.out_dir / f"subtitles-{stream.index}.vtt"
+            path.write_text("WEBVTT\n\n00:00.000 --> 00:01.000\nhello\n")
+            made.append(Subtitles(path=path, stream=stream))
+        await self._finish()
+        return tuple(made)
 
     async def storyboard(self, request: StoryboardRequest) -> Storyboard:
         """Grey sheets."""
@@ -257,6 +298,11 @@ def _picture_of(media: MediaInfo) -> VideoStream:
     return media.video
 
 
+def _fit(video: VideoStream, max_width: int) -> tuple[int, int]:
+    width = min(video.width, max_width)
+    return width, max(1, video.height * width // video.width)
+
+
 def _cuts(duration_s: float, segment_s: float) -> tuple[float, ...]:
     count = max(1, ceil(duration_s / segment_s - 1e-9))
     return (*(number * segment_s for number in range(count)), duration_s)
@@ -264,6 +310,17 @@ def _cuts(duration_s: float, segment_s: float) -> tuple[float, ...]:
 
 def _box(name: bytes, body: bytes) -> bytes:
     return struct.pack(">I4s", len(body) + 8, name) + body
+
+
+def _sounds(out_dir: Path, media: MediaInfo, cuts: tuple[float, ...]) -> list[Rendition]:
+    return [
+        replace(
+            _rendition(out_dir, "audio" if number == 1 else f"audio-{number}", cuts),
+            language=sound.language,
+            title=sound.title,
+        )
+        for number, sound in enumerate(media.audio, 1)
+    ]
 
 
 def _rendition(

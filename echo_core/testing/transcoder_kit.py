@@ -31,6 +31,7 @@ import pytest
 
 from echo_core.plugin_api import (
     ExtractAudioRequest,
+    ExtractSubtitlesRequest,
     InspectRequest,
     InvalidRequestError,
     LadderRequest,
@@ -39,8 +40,10 @@ from echo_core.plugin_api import (
     NotSupportedError,
     PackageRequest,
     PackageResult,
+    Picture,
     PlanLadder,
     PosterRequest,
+    PreviewRequest,
     Rendition,
     StoryboardRequest,
     Transcoder,
@@ -106,6 +109,15 @@ def picture(width: int, height: int) -> MediaInfo:
     """A source of this displayed size, for planning."""
     video = VideoStream(codec="h264", width=width, height=height, fps=30.0)
     return MediaInfo(container="mp4", duration_s=60.0, size_bytes=1, video=video)
+
+
+def assert_is_picture(picture: Picture, out_dir: Path, *, max_width: int) -> None:
+    """A file that is there, of the size that was allowed."""
+    assert out_dir in picture.path.parents
+    assert picture.path.stat().st_size > 0
+    assert picture.content_type.startswith("image/")
+    assert 0 < picture.width <= max_width
+    assert picture.height > 0
 
 
 def assert_is_rendition(rendition: Rendition, out_dir: Path) -> None:
@@ -289,12 +301,15 @@ class TranscoderTests:
         result = await self.encoded(transcoder, clips.silent, out_dir)
         assert {one.kind for one in result.renditions} == {"video"}
 
-    async def test_t7_sound_alone_is_one_rendition(
+    async def test_t7_sound_alone_is_one_rendition_beside_pictures_of_it(
         self, transcoder: Transcoder, clips: TranscoderClips, out_dir: Path
     ) -> None:
+        media = await self.inspected(transcoder, clips.sound_only)
+        rungs = transcoder.plan_ladder(PlanLadder(media=media, short_sides=SHORT_SIDES))
         result = await self.encoded(transcoder, clips.sound_only, out_dir)
-        assert [one.kind for one in result.renditions] == ["audio"]
-        assert_is_rendition(result.renditions[0], out_dir)
+        assert [one.kind for one in result.renditions] == ["video"] * len(rungs) + ["audio"]
+        for one in result.renditions:
+            assert_is_rendition(one, out_dir)
 
     @pytest.mark.parametrize("packaged", [False, True])
     @pytest.mark.parametrize(
@@ -379,18 +394,41 @@ class TranscoderTests:
             joined = [segment.duration_s for part in (first, second) for segment in part.segments]
             assert joined == pytest.approx([segment.duration_s for segment in one.segments], abs=1 / one.fps + 0.001)
 
-    async def test_poster(self, transcoder: Transcoder, clips: TranscoderClips, out_dir: Path) -> None:
+    async def test_posters(self, transcoder: Transcoder, clips: TranscoderClips, out_dir: Path) -> None:
         media = await self.inspected(transcoder, clips.playable)
         request = PosterRequest(path=clips.playable, media=media, out_dir=out_dir, max_width=64)
-        if not transcoder.supports_poster:
+        if not transcoder.supports_posters:
             with pytest.raises(NotSupportedError):
-                await transcoder.poster(request)
+                await transcoder.posters(request)
             return
-        poster = await transcoder.poster(request)
-        assert out_dir in poster.path.parents
-        assert poster.path.stat().st_size > 0
-        assert poster.content_type.startswith("image/")
-        assert 0 < poster.width <= 64
+        posters = await transcoder.posters(request)
+        assert 1 <= len(posters) <= request.count
+        times_s = [poster.at_s for poster in posters]
+        assert times_s == sorted(times_s)
+        assert all(0 <= at_s <= media.duration_s for at_s in times_s)
+        assert len({poster.picture.path for poster in posters}) == len(posters)
+        for poster in posters:
+            assert_is_picture(poster.picture, out_dir, max_width=64)
+
+    async def test_preview(self, transcoder: Transcoder, clips: TranscoderClips, out_dir: Path) -> None:
+        media = await self.inspected(transcoder, clips.playable)
+        request = PreviewRequest(path=clips.playable, media=media, out_dir=out_dir, max_width=64)
+        if not transcoder.supports_preview:
+            with pytest.raises(NotSupportedError):
+                await transcoder.preview(request)
+            return
+        assert_is_picture(await transcoder.preview(request), out_dir, max_width=64)
+
+    async def test_subtitles(self, transcoder: Transcoder, clips: TranscoderClips, out_dir: Path) -> None:
+        media = await self.inspected(transcoder, clips.playable)
+        request = ExtractSubtitlesRequest(path=clips.playable, media=media, out_dir=out_dir)
+        if not transcoder.supports_extract_subtitles:
+            with pytest.raises(NotSupportedError):
+                await transcoder.extract_subtitles(request)
+            return
+        for subtitles in await transcoder.extract_subtitles(request):
+            assert subtitles.stream in media.subtitles
+            assert subtitles.path.read_text().startswith("WEBVTT")
 
     async def test_storyboard_covers_the_duration(
         self, transcoder: Transcoder, clips: TranscoderClips, out_dir: Path

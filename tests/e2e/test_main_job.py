@@ -24,7 +24,7 @@ def test_upload_watch_prints_a_url_that_ffprobe_accepts_and_chromium_plays(
     done = instance.echoctl("upload", str(clip), "--watch")
     match = PLAYBACK_URL.search(done.stdout)
     assert match, done.stdout + done.stderr
-    for step in ("verify", "inspect", "package", "ladder", "poster", "storyboard"):
+    for step in ("verify", "inspect", "package", "ladder", "poster", "preview", "storyboard"):
         assert step in done.stderr + done.stdout
     probed = json.loads(
         subprocess.run(

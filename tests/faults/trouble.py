@@ -24,7 +24,7 @@ from echo_core.plugin_api.steps import Resource
 from tests.faults.cluster import LEASE_S, Cluster, Program
 from tests.faults.places import POINTS
 
-STEPS = ("verify", "inspect", "package", "ladder", "poster", "storyboard", "purge", "*")
+STEPS = ("verify", "inspect", "package", "ladder", "poster", "subtitles", "preview", "storyboard", "purge", "*")
 End = Callable[[], None]
 SMALLEST_REDIS = "1mb"
 FULL_LEAVES_BYTES = 64 << 10

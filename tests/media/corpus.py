@@ -43,6 +43,14 @@ class Expect:
     """How far sound and picture may begin apart: those of a copy where the source's do."""
     damaged: bool = False
     """Durations and skew are not looked at."""
+    languages: tuple[str, ...] = ()
+    """Of the sounds, the one to start with first."""
+    captions: tuple[str, ...] = ()
+    """Their languages."""
+    default_hz: int | None = None
+    """The tone of the sound to start with."""
+    poster: tuple[int, int, int] | None = None
+    """The colour in its middle."""
     loudness_db: float | None = None
     """The mean volume, within 4 dB."""
 
@@ -104,6 +112,15 @@ def encoded(
         if audio is not None:
             inputs += ["-f", "lavfi", "-i", tone.format(seconds=seconds)]
         ffmpeg(path, *inputs, *video.split(), *(audio or "").split(), *extra.split())
+
+    return make
+
+
+def sound_only(options: str) -> Callable[[Path], None]:
+    """A tone without any picture."""
+
+    def make(path: Path) -> None:
+        ffmpeg(path, "-f", "lavfi", "-i", TONE.format(seconds=2), *options.split())
 
     return make
 
@@ -327,6 +344,33 @@ CONTAINERS = [
 ]
 
 SOUNDS = [
+    Clip(
+        name="song.mp3",
+        make=sound_only("-c:a libmp3lame -ac 2"),
+        expect=Expect(size=(256, 144), corners=None, fps=5, copied=True),
+    ),
+    Clip(
+        name="recording.wav",
+        make=sound_only("-c:a pcm_s16le -ac 1"),
+        expect=Expect(size=(256, 144), corners=None, channels=1, copied=True),
+    ),
+    Clip(
+        name="with_cover.m4a",
+        make=lambda path: _with_cover(path),
+        expect=Expect(size=(256, 144), corners=None, copied=True, poster=BLUE),
+    ),
+    Clip(
+        name="two_languages.mkv",
+        make=lambda path: _two_languages(path),
+        expect=Expect(copied=True, starts_apart_s=0.022, languages=("en", "de"), captions=("en", "de"), default_hz=440),
+    ),
+    Clip(
+        name="dialogue_in_the_centre.mkv",
+        make=encoded(
+            audio="-filter_complex [1]pan=5.1|FC=c0[a] -map 0:v -map [a] -c:a ac3 -b:a 384k",
+        ),
+        expect=Expect(copied=True, loudness_db=-27),
+    ),
     Clip(name="silent.mp4", make=encoded(audio=None), expect=Expect(channels=None, copied=True)),
     Clip(name="mono.mp4", make=encoded(audio="-c:a aac -ac 1"), expect=Expect(channels=1, copied=True)),
     Clip(
@@ -403,6 +447,31 @@ HOSTILE = [
         expect=Expect(copied=True),
     ),
 ]
+
+
+def _with_cover(path: Path) -> None:
+    song = path.with_suffix(".aac.m4a")
+    sound_only("-c:a aac -ac 2")(song)
+    cover = ["-f", "lavfi", "-i", "color=blue:s=300x300:d=0.1"]
+    options = "-map 0 -map 1 -c:a copy -c:v mjpeg -frames:v 1 -disposition:v attached_pic"
+    ffmpeg(path, "-i", song, *cover, *options.split())
+    song.unlink()
+
+
+def _two_languages(path: Path) -> None:
+    texts = []
+    for language, words in (("en", "hello"), ("de", "hallo")):
+        texts.append(path.with_name(f"{language}.srt"))
+        texts[-1].write_text(f"1\n00:00:00,500 --> 00:00:01,500\n{words}\n")
+    inputs = ["-f", "lavfi", "-i", quadrants()]
+    for hertz in (440, 880):
+        inputs += ["-f", "lavfi", "-i", f"sine=frequency={hertz}:sample_rate=48000:duration=2"]
+    options = f"-map 0 -map 1 -map 2 -map 3 -map 4 {X264} {AAC} -c:s srt"
+    for kind in "as":
+        options += f" -metadata:s:{kind}:0 language=eng -metadata:s:{kind}:1 language=ger"
+    ffmpeg(path, *inputs, "-i", texts[0], "-i", texts[1], *options.split())
+    for text in texts:
+        text.unlink()
 
 
 def _subtitles(path: Path) -> None:

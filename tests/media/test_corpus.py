@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from tests.media import validity
@@ -34,6 +35,7 @@ def test_clip(clip: Clip, processed: Callable[[str], Processed], tmp_path: Path)
     assert (found.step("package")["state"] == "succeeded") is expect.copied, found.step("package")
     check_picture(presentation, expect)
     check_sound(presentation, expect)
+    check_tracks(presentation, expect, found, tmp_path)
     if expect.warning:
         assert any(expect.warning in warning for warning in found.warnings), found.warnings
     elif not expect.damaged:
@@ -68,6 +70,34 @@ def corners(stream: validity.Stream) -> list[tuple[int, ...]]:
             at = [(py * width + px) * 3 for px, py in near]
             found.append(tuple(sum(data[i + channel] for i in at) // len(at) for channel in range(3)))
     return found
+
+
+def check_tracks(presentation: validity.Presentation, expect: Expect, found: Processed, directory: Path) -> None:
+    """Languages, captions and the poster."""
+    if expect.languages:
+        assert [sound.declared["language"] for sound in presentation.audios] == list(expect.languages)
+        assert [sound.declared["default"] for sound in presentation.audios] == ["YES"] + ["NO"] * (
+            len(expect.languages) - 1
+        )
+    assert [caption.language for caption in presentation.captions] == list(expect.captions)
+    for caption in presentation.captions:
+        assert "00:00.500 --> 00:01.500" in caption.text.replace("00:00:0", "00:0").replace(".521", ".500")
+        assert {"en": "hello", "de": "hallo"}[caption.language] in caption.text
+    if expect.default_hz is not None:
+        assert validity.pitch_hz(presentation.audios[0]) == pytest.approx(expect.default_hz, rel=0.05)
+    poster = directory / "poster.jpg"
+    poster.write_bytes(fetch(str(found.details["posterUrl"])))
+    width, height, data = validity.picture(poster)
+    middle = (height // 2 * width + width // 2) * 3
+    if expect.poster is not None:
+        assert tuple(data[middle : middle + 3]) == pytest.approx(expect.poster, abs=40)
+    assert max(data) > 40, "the poster is not black"
+
+
+def fetch(url: str) -> bytes:
+    answer = httpx2.get(url, follow_redirects=True)
+    assert answer.status_code == 200
+    return answer.content
 
 
 def check_sound(presentation: validity.Presentation, expect: Expect) -> None:

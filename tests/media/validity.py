@@ -80,6 +80,16 @@ class Presentation:
 
     videos: Sequence[Stream]
     audios: Sequence[Stream]
+    captions: Sequence[Captions] = ()
+
+
+@dataclass(frozen=True)
+class Captions:
+    """A caption track and its WebVTT."""
+
+    language: str
+    name: str
+    text: str
 
 
 def load(url: str, directory: Path) -> Presentation:
@@ -106,8 +116,9 @@ def load(url: str, directory: Path) -> Presentation:
             if media.type == "AUDIO" and media.uri:
                 audios.append(_stream(http, media.absolute_uri, directory / f"a{len(audios)}.mp4"))
                 audios[-1].declared = {"language": media.language, "name": media.name, "default": media.default}
+        captions = [_captions(http, media) for media in master.media if media.type == "SUBTITLES"]
         videos.sort(key=lambda stream: stream.declared["resolution"])
-        return Presentation(videos=videos, audios=audios)
+        return Presentation(videos=videos, audios=audios, captions=captions)
 
 
 def check(
@@ -145,6 +156,24 @@ def pixels(stream: Stream, at_s: float) -> tuple[int, int, bytes]:
     return width, height, data
 
 
+def picture(path: Path) -> tuple[int, int, bytes]:
+    """Width, height and the RGB of an image file."""
+    probed = _probe(path)
+    command = [_program("ffmpeg"), "-nostdin", "-v", "error", "-i", path]
+    command += ["-frames:v", "1", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    data = subprocess.run(command, check=True, capture_output=True, timeout=60).stdout
+    return probed["width"], probed["height"], data
+
+
+def pitch_hz(stream: Stream) -> float:
+    """Of a pure tone, from how often it crosses zero."""
+    command = [_program("ffmpeg"), "-nostdin", "-v", "error", "-i", stream.file]
+    command += ["-ac", "1", "-ar", "16000", "-f", "s16le", "-"]
+    data = subprocess.run(command, check=True, capture_output=True, timeout=60).stdout
+    samples = memoryview(data).cast("h")[4000:20000]
+    return sum(a < 0 <= b for a, b in pairwise(samples)) * 16000 / len(samples)
+
+
 def loudness_db(stream: Stream) -> float:
     """The mean volume in dB below full scale."""
     command = [
@@ -171,6 +200,16 @@ def _text(http: httpx2.Client, url: str) -> str:
     assert answer.status_code == 200, f"{url}: {answer.status_code}"
     assert answer.headers["content-type"].split(";")[0] == "application/vnd.apple.mpegurl"
     return answer.text
+
+
+def _captions(http: httpx2.Client, media: m3u8.Media) -> Captions:
+    playlist = m3u8.loads(_text(http, media.absolute_uri), uri=media.absolute_uri)
+    assert playlist.is_endlist
+    (segment,) = playlist.segments
+    answer = http.get(segment.absolute_uri)
+    assert answer.status_code == 200
+    assert answer.text.startswith("WEBVTT")
+    return Captions(language=media.language, name=media.name, text=answer.text)
 
 
 def _stream(http: httpx2.Client, url: str, file: Path) -> Stream:

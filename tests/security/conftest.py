@@ -139,7 +139,9 @@ class World:
 
 PARTS = (
     ("rendition", "720p.mp4", b"initdata"),
-    ("poster", "poster.jpg", b"jpeg"),
+    ("poster", "poster-2.jpg", b"jpeg"),
+    ("preview", "preview.webp", b"webp"),
+    ("captions", "embedded-1.vtt", b"WEBVTT\n\n00:00.000 --> 00:02.000\nwords\n"),
     ("storyboard", "storyboard.vtt", b"WEBVTT\n\n00:00.000 --> 00:02.000\nsheet-000.jpg#xywh=0,0,160,90\n\nNOTE "),
     ("storyboard_sheet", "sheet-000.jpg", b"jpeg"),
 )

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from echo_transcode_ffmpeg import arguments, pictures, running
+from echo_transcode_ffmpeg import arguments, posters, running
 from echo_transcode_ffmpeg.config import GIB, FfmpegConfig
 from echo_transcode_ffmpeg.transcoder import FfmpegTranscoder
 
@@ -111,7 +111,7 @@ async def work_on(transcoder: FfmpegTranscoder, path: Path, out: Path, *, forged
     calls = {
         "package": lambda d: transcoder.package(PackageRequest(path=path, media=media, out_dir=d)),
         "ladder": lambda d: transcoder.encode_ladder(LadderRequest(path=path, media=media, out_dir=d, rungs=rungs)),
-        "poster": lambda d: transcoder.poster(PosterRequest(path=path, media=media, out_dir=d)),
+        "poster": lambda d: transcoder.posters(PosterRequest(path=path, media=media, out_dir=d)),
         "storyboard": lambda d: transcoder.storyboard(StoryboardRequest(path=path, media=media, out_dir=d)),
         "audio": lambda d: transcoder.extract_audio(ExtractAudioRequest(path=path, media=media, out_dir=d)),
     }
@@ -265,7 +265,7 @@ async def test_a_name_is_only_ever_a_name(tmp_path: Path, normal: bytes, name: s
     media = await confined.inspect(InspectRequest(path=path))
     out = tmp_path / f"out {name.replace('/', '')}"
     out.mkdir()
-    assert (await confined.poster(PosterRequest(path=path, media=media, out_dir=out))).path.exists()
+    assert (await confined.posters(PosterRequest(path=path, media=media, out_dir=out)))[0].picture.path.exists()
 
 
 @pytest.mark.parametrize(
@@ -340,7 +340,7 @@ async def test_a_poisoned_ffmpeg_ends_within_its_limit_with_a_code(
     poison: str,
     code: str,
 ) -> None:
-    monkeypatch.setattr(pictures, "POSTER_TIMEOUT_S", 1.0 if code == "transcode_timeout" else 30.0)
+    monkeypatch.setattr(posters, "PICTURE_TIMEOUT_S", 1.0 if code == "transcode_timeout" else 30.0)
     program = tmp_path / "ffmpeg"
     program.write_text(
         "#!/bin/sh\ncase $1 in\n-version) echo ffmpeg version 7.1;;\n"
@@ -354,7 +354,7 @@ async def test_a_poisoned_ffmpeg_ends_within_its_limit_with_a_code(
     poisoned = FfmpegTranscoder(CONFINED.model_copy(update={"ffmpeg": program, "stall_timeout_s": stall_timeout_s}))
     before = children()
     with pytest.raises(EchoError) as caught:
-        await poisoned.poster(PosterRequest(path=path, media=FORGED, out_dir=tmp_path))
+        await poisoned.posters(PosterRequest(path=path, media=FORGED, out_dir=tmp_path))
     assert caught.value.code == code
     assert sum(map(len, caught.value.log_tail)) < 50_000
     assert children() <= before

@@ -30,7 +30,13 @@ from tests.security.conftest import ALICE, BOB, Made, World
 
 pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
 
-NAMES = {"getMediaPlaylist": "720p", "getStoryboardSheet": "sheet-000.jpg"}
+NAMES = {
+    "getMediaPlaylist": "720p",
+    "getStoryboardSheet": "sheet-000.jpg",
+    "getPosterChoice": "poster-2.jpg",
+    "getCaptionsPlaylist": "embedded-1",
+    "getCaptions": "embedded-1",
+}
 """What ``{name}`` means, by operation."""
 IDS_IN_BODIES = {"completeUpload"}
 """Operations whose body names things that belong to somebody."""

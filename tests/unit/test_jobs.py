@@ -21,6 +21,10 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ERROR = StepError(code="media_unreadable", message="The file cannot be read.")
 
 
+PICTURES = ("subtitles", "preview", "storyboard", "poster")
+"""Steps besides those that make something to play."""
+
+
 def pipeline() -> Pipeline:
     steps = process_steps(max_duration_s=3600, segment_s=4, short_sides=(720, 360))
     return Pipeline.of(
@@ -77,7 +81,7 @@ def test_failed_requirement_skips_all_that_needed_it_and_fails_the_job() -> None
 
 @pytest.mark.complaint(6)
 def test_failed_optional_step_leaves_the_job_succeeded() -> None:
-    job = succeed(new_job(), "verify", "inspect", "package", "ladder", "storyboard")
+    job = succeed(new_job(), "verify", "inspect", "package", "ladder", "subtitles", "preview", "storyboard")
     job, step = run(job, "poster")
     job = job.failed(step.id, step.lease_token, now=NOW, error=ERROR, retry_in_s=None)
     assert job.state is JobState.SUCCEEDED
@@ -130,15 +134,15 @@ def test_cancel_ends_waiting_steps_and_asks_running_ones() -> None:
 
 @pytest.mark.complaint(6)
 def test_retry_of_one_step_runs_its_dependants_again_and_nothing_else() -> None:
-    job = succeed(new_job(), "verify", "inspect", "package", "ladder", "storyboard", "poster")
+    job = succeed(new_job(), "verify", "inspect", "package", "ladder", *PICTURES)
     job = job.retried(NOW, step_name="inspect")
     assert states(job)["verify"] == "succeeded"
     assert states(job)["inspect"] == "queued"
-    assert {states(job)[n] for n in ("package", "ladder", "poster", "storyboard")} == {"pending"}
+    assert {states(job)[n] for n in ("package", "ladder", *PICTURES)} == {"pending"}
 
 
 def test_retry_of_a_job_without_failures_runs_everything() -> None:
-    job = succeed(new_job(), "verify", "inspect", "package", "ladder", "storyboard", "poster").retried(NOW)
+    job = succeed(new_job(), "verify", "inspect", "package", "ladder", *PICTURES).retried(NOW)
     assert job.state is JobState.QUEUED
     assert states(job)["verify"] == "queued"
 
@@ -149,7 +153,7 @@ def test_retry_of_an_unfinished_job_is_refused() -> None:
 
 
 def test_percent_never_reaches_100_before_the_end() -> None:
-    job = succeed(new_job(), "verify", "inspect", "package", "storyboard", "poster").with_expectations(60, {})
+    job = succeed(new_job(), "verify", "inspect", "package", *PICTURES).with_expectations(60, {})
     job, _ = run(job, "ladder")
     assert 0 < job_percent(job) < 100
     assert job_eta_s(job, NOW + timedelta(seconds=8)) == 70.0
@@ -160,9 +164,7 @@ def place(work_before_s: float, *, slots: int = 1) -> Place:
 
 
 def test_remaining_time_includes_the_work_before_each_step_shared_by_the_slots_of_its_class() -> None:
-    job = succeed(new_job(), "verify", "inspect", "package", "poster", "storyboard").with_expectations(
-        60, {"ladder": 2}
-    )
+    job = succeed(new_job(), "verify", "inspect", "package", *PICTURES).with_expectations(60, {"ladder": 2})
     ladder = job.step_named("ladder").id
     assert job_eta_s(job, NOW, {ladder: place(0.0)}) == 120.0
     assert job_eta_s(job, NOW, {ladder: place(300.0)}) == 420.0
@@ -180,14 +182,12 @@ def test_remaining_time_does_not_count_twice_what_is_waited_for_at_the_same_time
 
 
 def test_remaining_time_is_unknown_while_no_worker_serves_a_class() -> None:
-    job = succeed(new_job(), "verify", "inspect", "package", "poster", "storyboard").with_expectations(60, {})
+    job = succeed(new_job(), "verify", "inspect", "package", *PICTURES).with_expectations(60, {})
     assert job_eta_s(job, NOW, {job.step_named("ladder").id: place(0.0, slots=0)}) is None
 
 
 def test_remaining_time_includes_the_pause_before_another_attempt() -> None:
-    job = succeed(new_job(), "verify", "inspect", "package", "poster", "storyboard").with_expectations(
-        10, {"ladder": 1}
-    )
+    job = succeed(new_job(), "verify", "inspect", "package", *PICTURES).with_expectations(10, {"ladder": 1})
     job, step = run(job, "ladder")
     job = job.failed(step.id, step.lease_token, now=NOW, error=ERROR, retry_in_s=40.0)
     assert job_eta_s(job, NOW, {step.id: place(5.0)}) == 50.0
@@ -228,7 +228,7 @@ def test_job_that_did_not_succeed_tells_how_far_it_came() -> None:
 
 
 def test_cancel_that_came_too_late_leaves_a_succeeded_job_at_100() -> None:
-    job = succeed(new_job(), "verify", "inspect", "package", "storyboard", "poster")
+    job = succeed(new_job(), "verify", "inspect", "package", *PICTURES)
     job, step = run(job, "ladder")
     job = job.cancel(NOW).succeeded(step.id, step.lease_token, now=NOW, output={})
     assert job.state is JobState.SUCCEEDED
@@ -253,7 +253,7 @@ def test_retry_of_a_step_takes_along_those_that_never_made_its_inputs() -> None:
 
 
 def test_retry_of_a_step_leaves_alone_what_made_its_inputs() -> None:
-    job = succeed(new_job(), "verify", "inspect", "package", "ladder", "storyboard", "poster")
+    job = succeed(new_job(), "verify", "inspect", "package", "ladder", *PICTURES)
     job = job.retried(NOW, step_name="poster")
     assert {n for n, state in states(job).items() if state != "succeeded"} == {"poster"}
 

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from echo_core.domain.playlists import (
     AudioTrack,
+    CaptionTrack,
     VideoVariant,
+    captions_playlist,
     in_playing_order,
     master_playlist,
     media_playlist,
@@ -41,6 +43,14 @@ tracks = st.builds(
     average_bitrate_bps=bitrates,
     channels=st.integers(0, 16),
     language=st.sampled_from(["", "en", "pt-BR"]),
+    title=st.sampled_from(["", "English", 'Director\'s "cut"\n', " "]),
+)
+captions = st.builds(
+    CaptionTrack,
+    uri=uris,
+    language=st.sampled_from(["", "en", "pt-BR"]),
+    title=st.sampled_from(["", "English", "English (2)"]),
+    forced=st.booleans(),
 )
 ladders = st.lists(variants, min_size=1, max_size=8, unique_by=lambda v: v.uri)
 
@@ -55,26 +65,32 @@ def attributes(line: str) -> dict[str, str]:
     return {name: value.strip('"') for name, value in found}
 
 
-@given(ladders, st.none() | tracks)
+@given(ladders, st.lists(tracks, max_size=3), st.lists(captions, max_size=3))
 def test_a_master_playlist_lists_every_variant_with_the_peak_of_picture_and_sound(
-    ladder: list[VideoVariant], audio: AudioTrack | None
+    ladder: list[VideoVariant], audio: list[AudioTrack], texts: list[CaptionTrack]
 ) -> None:
-    text = master_playlist(ladder, audio)
+    text = master_playlist(ladder, audio, texts)
     lines = text.splitlines()
     assert lines[:3] == ["#EXTM3U", "#EXT-X-VERSION:7", "#EXT-X-INDEPENDENT-SEGMENTS"]
     streams = [(attributes(tag), uri) for tag, uri in pairwise(lines) if "STREAM-INF" in tag]
     assert sorted(uri for _, uri in streams) == sorted(v.uri for v in ladder)
     for found, uri in streams:
         variant = next(v for v in ladder if v.uri == uri)
-        peak = variant.peak_bitrate_bps + (audio.peak_bitrate_bps if audio else 0)
+        peak = variant.peak_bitrate_bps + max((sound.peak_bitrate_bps for sound in audio), default=0)
         assert int(found["BANDWIDTH"]) == max(1, peak)
         assert int(found.get("AVERAGE-BANDWIDTH", 0)) <= int(found["BANDWIDTH"])
         assert ("RESOLUTION" in found) == bool(variant.width and variant.height)
         assert found.get("AUDIO") == ("audio" if audio else None)
-        named = [c for c in (variant.codecs, audio.codecs if audio else "") if c]
+        assert found.get("SUBTITLES") == ("captions" if texts else None)
+        named = [c for c in (variant.codecs, *(sound.codecs for sound in audio)) if c]
         assert set(found.get("CODECS", "").split(",")) - {""} == set(named)
     media = [attributes(line) for line in lines if line.startswith("#EXT-X-MEDIA:")]
-    assert [m["GROUP-ID"] for m in media] == (["audio"] if audio else [])
+    assert [m["TYPE"] for m in media] == ["AUDIO"] * len(audio) + ["SUBTITLES"] * len(texts)
+    for group in ("audio", "captions"):
+        names = [m["NAME"] for m in media if m["GROUP-ID"] == group]
+        assert len(set(names)) == len(names)
+        assert all(names)
+    assert [m["DEFAULT"] for m in media] == (["YES"] + ["NO"] * (len(media) - 1) if audio else ["NO"] * len(media))
     assert len(m3u8.loads(text).playlists) == len(ladder)
 
 
@@ -108,7 +124,7 @@ def test_a_full_ladder_leads_with_its_middle_rung() -> None:
 
 @given(tracks)
 def test_sound_alone_is_a_variant_of_its_own(audio: AudioTrack) -> None:
-    parsed = m3u8.loads(master_playlist([], audio))
+    parsed = m3u8.loads(master_playlist([], [audio]))
     assert [p.uri for p in parsed.playlists] == [audio.uri]
     assert parsed.media == []
     assert parsed.playlists[0].stream_info.resolution is None
@@ -116,7 +132,7 @@ def test_sound_alone_is_a_variant_of_its_own(audio: AudioTrack) -> None:
 
 def test_nothing_to_play_is_an_error() -> None:
     with pytest.raises(ValueError, match="at least one"):
-        master_playlist([], None)
+        master_playlist([], [])
     with pytest.raises(ValueError, match="at least one"):
         media_playlist("x", 1, [])
 
@@ -181,3 +197,11 @@ def test_cue_times_are_well_formed(start_s: float) -> None:
     tile = StoryboardTile(start_s=start_s, end_s=start_s + 1, sheet=0, x=0, y=0, width=2, height=2)
     line = storyboard_vtt([tile], ["s.jpg"]).splitlines()[2]
     assert re.fullmatch(r"\d{2,}:[0-5]\d:[0-5]\d\.\d{3} --> \d{2,}:[0-5]\d:[0-5]\d\.\d{3}", line)
+
+
+def test_captions_are_one_segment_as_long_as_the_video() -> None:
+    parsed = m3u8.loads(captions_playlist("https://storage.test/embedded-1.vtt?x=1", 83.4))
+    assert parsed.is_endlist
+    (segment,) = parsed.segments
+    assert (segment.uri, segment.duration) == ("https://storage.test/embedded-1.vtt?x=1", 83.4)
+    assert parsed.target_duration == 83

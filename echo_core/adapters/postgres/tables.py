@@ -115,6 +115,7 @@ class VideoRow(Base):
     language: Mapped[str] = mapped_column(server_default=_EMPTY_TEXT)
     visibility: Mapped[str] = mapped_column(server_default=text("'private'"))
     chapters: Mapped[list[object]] = mapped_column(JSONB, server_default=text("'[]'::jsonb"))
+    poster: Mapped[str] = mapped_column(server_default=_EMPTY_TEXT)
     edited_fields: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=_NO_TEXTS)
     version: Mapped[int] = mapped_column(Integer, server_default=text("1"))
     size_bytes: Mapped[int | None]

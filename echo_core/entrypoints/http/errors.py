@@ -70,6 +70,7 @@ _STATUS_BY_CODE: Mapping[str, int] = {
     "token_expired": 401,
     "token_invalid": 401,
     "unknown_step": 422,
+    "unknown_poster": 422,
     "range_not_satisfiable": 416,
 }
 _CODE_BY_STATUS: Mapping[int, str] = {

@@ -88,13 +88,14 @@ METADATA_REQUEST = {
     "tags": ["sea", "family"],
     "language": "en",
     "visibility": "private",
+    "poster": "poster-2",
     "chapters": [{"startSeconds": 0, "title": "Arrival"}, {"startSeconds": 31.5, "title": "The storm"}],
 }
 VIDEO = {
     "videoId": VIDEO_ID,
     "status": "playable",
     **METADATA_REQUEST,
-    "editedFields": ["chapters", "description", "tags", "title"],
+    "editedFields": ["chapters", "description", "poster", "tags", "title"],
     "version": 2,
     "filename": "holiday.mp4",
     "contentType": "video/mp4",
@@ -109,7 +110,8 @@ VIDEO_DETAILS = {
     **VIDEO,
     "playable": True,
     "playbackUrl": f"{STREAM}/master.m3u8?token={TOKEN}",
-    "posterUrl": f"{STREAM}/poster.jpg?token={TOKEN}",
+    "posterUrl": f"{STREAM}/posters/poster-2.jpg?token={TOKEN}",
+    "previewUrl": f"{STREAM}/preview.webp?token={TOKEN}",
     "storyboardUrl": None,
     "sourceUrl": f"{STREAM}?token={TOKEN}",
     "job": JOB,
@@ -126,7 +128,16 @@ VIDEO_DETAILS = {
             "rotationDeg": 0,
             "hdr": False,
         },
-        "audio": [{"codec": "aac", "channels": 2, "sampleRateHz": 48000, "bitrateBps": 128000, "language": "en"}],
+        "audio": [
+            {
+                "codec": "aac",
+                "channels": 2,
+                "sampleRateHz": 48000,
+                "bitrateBps": 128000,
+                "language": "en",
+                "title": "English",
+            }
+        ],
         "warnings": [],
     },
     "renditions": [
@@ -142,9 +153,30 @@ VIDEO_DETAILS = {
             "durationSeconds": 62.5,
             "sizeBytes": 18750000,
             "copied": False,
+            "language": None,
+            "title": None,
         }
     ],
-    "captions": [],
+    "posters": [
+        {
+            "name": f"poster-{number}",
+            "url": f"{STREAM}/posters/poster-{number}.jpg?token={TOKEN}",
+            "atSeconds": at_s,
+            "width": 1280,
+            "height": 720,
+            "chosen": number == 2,
+        }
+        for number, at_s in ((1, 5.25), (2, 15.5))
+    ],
+    "captions": [
+        {
+            "name": "embedded-1",
+            "url": f"{STREAM}/captions/embedded-1.vtt?token={TOKEN}",
+            "language": "en",
+            "title": "English",
+            "forced": False,
+        }
+    ],
     "suggestions": [],
     "publications": [],
 }

@@ -6,9 +6,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from echo_core.application.playback import (
+    get_captions_playlist,
+    get_captions_url,
     get_master_playlist,
     get_media_playlist,
+    get_poster_choice_url,
     get_poster_url,
+    get_preview_url,
     get_sheet_url,
     get_source_url,
     get_storyboard_index,
@@ -69,6 +73,31 @@ async def _media(request: Request) -> Response:
 async def _poster(request: Request) -> Response:
     read_query(request, PlaybackQuery)
     return _redirect(await get_poster_url(services_of(request), user_of(request), _video_id(request)))
+
+
+async def _poster_choice(request: Request) -> Response:
+    read_query(request, PlaybackQuery)
+    return _redirect(
+        await get_poster_choice_url(services_of(request), user_of(request), _video_id(request), _part_name(request))
+    )
+
+
+async def _preview(request: Request) -> Response:
+    read_query(request, PlaybackQuery)
+    return _redirect(await get_preview_url(services_of(request), user_of(request), _video_id(request)))
+
+
+async def _captions_playlist(request: Request) -> Response:
+    read_query(request, PlaybackQuery)
+    text = await get_captions_playlist(services_of(request), user_of(request), _video_id(request), _part_name(request))
+    return _text(text, PLAYLIST_TYPE)
+
+
+async def _captions(request: Request) -> Response:
+    read_query(request, PlaybackQuery)
+    return _redirect(
+        await get_captions_url(services_of(request), user_of(request), _video_id(request), _part_name(request))
+    )
 
 
 async def _storyboard(request: Request) -> Response:
@@ -140,7 +169,27 @@ OPERATIONS = (
         "HLS media playlist of one rendition",
         Answer(description="Byte ranges of one signed URL.", media_type=PLAYLIST_TYPE),
     ),
-    _operation("getPoster", "/poster.jpg", _poster, "The poster", _REDIRECT, status=302),
+    _operation(
+        "getCaptionsPlaylist",
+        "/captions/{name}.m3u8",
+        _captions_playlist,
+        "HLS media playlist of captions",
+        Answer(description="One WebVTT file behind a signed URL.", media_type=PLAYLIST_TYPE),
+    ),
+    _operation("getCaptions", "/captions/{name}.vtt", _captions, "Captions as WebVTT", _REDIRECT, status=302),
+    _operation(
+        "getPoster",
+        "/poster.jpg",
+        _poster,
+        "The poster",
+        _REDIRECT,
+        status=302,
+        description="The picture that the owner chose, else the best one.",
+    ),
+    _operation(
+        "getPosterChoice", "/posters/{name}", _poster_choice, "A picture to choose as poster", _REDIRECT, status=302
+    ),
+    _operation("getPreview", "/preview.webp", _preview, "A short moving picture", _REDIRECT, status=302),
     _operation(
         "getStoryboard",
         "/storyboard.vtt",

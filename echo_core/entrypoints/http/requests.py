@@ -92,13 +92,15 @@ class ChapterRequest(Body):
 
 
 class MetadataRequest(Body):
-    """What a person says about a video. A field that is absent (or null) stays as it is."""
+    """What a person says about a video. A field that is absent (or null) stays as it is. ``poster``: the name of one of
+    the ``posters`` of the details; empty: let Echo choose."""
 
     title: Title | None = None
     description: Annotated[str, Lines, StringConstraints(max_length=MAX_DESCRIPTION_LENGTH)] | None = None
     tags: Annotated[tuple[Tag, ...], Field(max_length=MAX_TAGS), AfterValidator(_distinct)] | None = None
     language: Language | None = None
     visibility: Visibility | None = None
+    poster: Annotated[str, StringConstraints(max_length=100), NoNul] | None = None
     chapters: Annotated[tuple[ChapterRequest, ...], Field(max_length=MAX_CHAPTERS)] | None = None
 
 

@@ -146,6 +146,7 @@ class SoundFacts(Model):
     sample_rate_hz: int
     bitrate_bps: int | None
     language: str
+    title: str
 
 
 class MediaFacts(Model):
@@ -160,7 +161,8 @@ class MediaFacts(Model):
 
 
 class RenditionItem(Model):
-    """One playable stream. ``copied``: the source's own picture or sound, not encoded again."""
+    """One playable stream. ``copied``: the source's own picture or sound, not encoded again. ``language`` and
+    ``title`` are a sound's."""
 
     name: str
     type: str
@@ -173,6 +175,8 @@ class RenditionItem(Model):
     duration_seconds: float
     size_bytes: int
     copied: bool
+    language: str | None
+    title: str | None
 
 
 class ChapterItem(Model):
@@ -183,7 +187,8 @@ class ChapterItem(Model):
 
 
 class Video(Model):
-    """A video's own facts. ``version`` is also the ETag; ``editedFields`` were set by a person and stay so."""
+    """A video's own facts. ``version`` is also the ETag; ``editedFields`` were set by a person and stay so.
+    ``poster``: the name of the picture that was chosen; empty: the best one."""
 
     video_id: UUID
     status: VideoStatus
@@ -193,6 +198,7 @@ class Video(Model):
     language: str
     visibility: Visibility
     chapters: list[ChapterItem]
+    poster: str
     edited_fields: Sequence[str]
     version: int
     filename: str
@@ -205,18 +211,41 @@ class Video(Model):
     updated_at: datetime
 
 
+class PosterItem(Model):
+    """A picture to choose as poster: send its ``name`` as ``poster`` of the metadata. ``chosen``: it is the one."""
+
+    name: str
+    url: str
+    at_seconds: float
+    width: int
+    height: int
+    chosen: bool
+
+
+class CaptionItem(Model):
+    """Captions. ``language``: BCP 47, empty if not known. ``forced``: only what is not in the sound's language."""
+
+    name: str
+    url: str
+    language: str
+    title: str
+    forced: bool
+
+
 class VideoDetails(Video):
     """All that a video's page shows. Addresses carry a playback token and expire; null: not made (yet)."""
 
     playable: bool
     playback_url: str | None
     poster_url: str | None
+    preview_url: str | None
     storyboard_url: str | None
     source_url: str | None
     job: Job | None
     media: MediaFacts | None
     renditions: list[RenditionItem]
-    captions: list[dict[str, str]]
+    posters: list[PosterItem]
+    captions: list[CaptionItem]
     suggestions: list[dict[str, str]]
     publications: list[dict[str, str]]
 

@@ -49,7 +49,7 @@ async def _details(request: Request) -> Response:
     details = await get_details(state.services, user_of(request), video_id)
     urls = playback_urls(
         state.services.limits.public_url,
-        video_id,
+        details.video,
         state.playback_addresses.token(details.video.owner_id, video_id),
         details.artefacts,
         has_source=details.video.status is not VideoStatus.AWAITING_UPLOAD,
@@ -73,6 +73,7 @@ async def _update(request: Request) -> Response:
             tags=body.tags,
             language=body.language,
             visibility=body.visibility,
+            poster=body.poster,
             chapters=tuple(Chapter(start_s=c.start_seconds, title=c.title) for c in chapters)
             if chapters is not None
             else None,
@@ -158,7 +159,7 @@ OPERATIONS = (
             400: ("invalid_if_match",),
             404: ("not_found",),
             412: ("version_mismatch",),
-            422: ("invalid_chapters",),
+            422: ("invalid_chapters", "unknown_poster"),
         },
     ),
     Operation(

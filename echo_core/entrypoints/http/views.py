@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pydantic import TypeAdapter, ValidationError
 
 from echo_core.application import jobs as job_use_cases
-from echo_core.application.playback import PlaybackUrls
+from echo_core.application.playback import PlaybackUrls, caption_name, poster_name, posters_of
 from echo_core.application.videos import VideoDetails
 from echo_core.domain import jobs, videos
-from echo_core.domain.artefacts import RENDITION_KIND, Artefact
+from echo_core.domain.artefacts import CAPTIONS_KIND, RENDITION_KIND, Artefact
 from echo_core.domain.ids import VideoId
 from echo_core.entrypoints.http import responses
 from echo_core.plugin_api.json import JsonObject
@@ -104,6 +104,7 @@ def _video_fields(video: videos.Video) -> dict[str, object]:
         "language": video.language,
         "visibility": video.visibility,
         "chapters": [responses.ChapterItem(start_seconds=c.start_s, title=c.title) for c in video.chapters],
+        "poster": video.poster,
         "edited_fields": sorted(video.edited_fields),
         "version": video.version,
         "filename": video.filename,
@@ -130,22 +131,52 @@ def video_details(details: VideoDetails, urls: PlaybackUrls) -> responses.VideoD
         playable=urls.playback_url is not None,
         playback_url=urls.playback_url,
         poster_url=urls.poster_url,
+        preview_url=urls.preview_url,
         storyboard_url=urls.storyboard_url,
         source_url=urls.source_url,
         job=job(details.job) if details.job is not None else None,
         media=_media_facts(products.get(MEDIA_PRODUCT)),
         renditions=[_rendition(a) for a in details.artefacts if a.kind == RENDITION_KIND],
-        captions=[],
+        posters=[_poster(a, urls, chosen=a is urls.poster) for a in posters_of(details.artefacts)],
+        captions=[_caption(a, urls) for a in details.artefacts if a.kind == CAPTIONS_KIND],
         suggestions=[],
         publications=[],
     )
 
 
-def _rendition(artefact: Artefact) -> responses.RenditionItem:
+def _poster(artefact: Artefact, urls: PlaybackUrls, *, chosen: bool) -> responses.PosterItem:
+    number = _numbers(artefact)
+    return responses.PosterItem(
+        name=poster_name(artefact),
+        url=urls.of(f"posters/{artefact.name}"),
+        at_seconds=number("at_s"),
+        width=int(number("width")),
+        height=int(number("height")),
+        chosen=chosen,
+    )
+
+
+def _caption(artefact: Artefact, urls: PlaybackUrls) -> responses.CaptionItem:
+    return responses.CaptionItem(
+        name=caption_name(artefact),
+        url=urls.of(f"captions/{caption_name(artefact)}.vtt"),
+        language=str(artefact.facts.get("language", "")),
+        title=str(artefact.facts.get("title", "")),
+        forced=bool(artefact.facts.get("forced", False)),
+    )
+
+
+def _numbers(artefact: Artefact) -> Callable[[str], float]:
     def number(fact: str) -> float:
         value = artefact.facts.get(fact)
         return float(value) if isinstance(value, int | float) else 0.0
 
+    return number
+
+
+def _rendition(artefact: Artefact) -> responses.RenditionItem:
+    number = _numbers(artefact)
+    sound = artefact.facts.get("type") == "audio"
     return responses.RenditionItem(
         name=artefact.name.rpartition(".")[0] or artefact.name,
         type=str(artefact.facts.get("type", "")),
@@ -158,6 +189,8 @@ def _rendition(artefact: Artefact) -> responses.RenditionItem:
         duration_seconds=number("duration_s"),
         size_bytes=artefact.size_bytes,
         copied=bool(artefact.facts.get("copied", False)),
+        language=str(artefact.facts.get("language", "")) if sound else None,
+        title=str(artefact.facts.get("title", "")) if sound else None,
     )
 
 
@@ -198,4 +231,5 @@ def _sound(stream: AudioStream) -> responses.SoundFacts:
         sample_rate_hz=stream.sample_rate_hz,
         bitrate_bps=stream.bitrate_bps,
         language=stream.language,
+        title=stream.title,
     )

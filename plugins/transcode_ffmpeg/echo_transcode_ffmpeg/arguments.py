@@ -22,6 +22,7 @@ CODECS = ",".join(
 )
 """Decoders that may see a file: what cameras, phones, screen recorders and editors write. Each of ffmpeg's hundreds of
 others is code that hostile bytes could reach (CVE-2026-8461 was in one that nobody needs)."""
+TEXT_SUBTITLES = frozenset({"ass", "ssa", "subrip", "srt", "mov_text", "webvtt", "text"})
 OTHER_NAMES = frozenset({"flv1", "msmpeg4v3", "amr_nb", "amr_wb", "dts"})
 """Codecs whose decoders, which ``CODECS`` lists, have another name."""
 MAX_ALLOC_BYTES = 2_000_000_000

@@ -12,7 +12,7 @@ from typing import Any
 
 import ffmpeg
 
-from echo_core.plugin_api import LadderRequest, LadderResult, MediaInfo, Rung
+from echo_core.plugin_api import AudioStream, LadderRequest, LadderResult, Rung
 from echo_transcode_ffmpeg import arguments, graph
 from echo_transcode_ffmpeg.binaries import Tools
 from echo_transcode_ffmpeg.config import FfmpegConfig
@@ -51,9 +51,13 @@ def ladder_argv(tools: Tools, config: FfmpegConfig, request: LadderRequest) -> l
         if graph.is_hdr(video) and tools.can_tonemap:
             for output in outputs:
                 output.node.kwargs.update(color_primaries="bt709", color_trc="bt709", colorspace="bt709")
-    if request.with_audio and request.media.audio:
-        options = audio_options(config, request.media, request.segment_s)
-        outputs.append(ffmpeg.output(graph.audio_stream(source["a:0"]), f"{AUDIO}.m3u8", **options))
+    elif request.rungs:
+        (rung,) = request.rungs
+        picture = graph.waveform(source[f"a:{request.media.audio[0].index}"], rung, request.duration_s)
+        outputs.append(ffmpeg.output(picture, f"{rung.name}.m3u8", **video_options(config, request, rung, part)))
+    for name, sound in audio_names(request.media.audio if request.with_audio else ()):
+        options = audio_options(config, sound, name, request.segment_s)
+        outputs.append(ffmpeg.output(graph.audio_stream(source[f"a:{sound.index}"]), f"{name}.m3u8", **options))
     return compile_argv(tools, outputs)
 
 
@@ -175,21 +179,25 @@ def encoder_threads(config: FfmpegConfig) -> int:
     return config.threads or min(MAX_THREADS, processors)
 
 
-def audio_options(config: FfmpegConfig, media: MediaInfo, segment_s: float) -> dict[str, Any]:
-    """Options of the sound: AAC-LC, at most stereo (5.1 is mixed down)."""
+def audio_names(sounds: Sequence[AudioStream]) -> list[tuple[str, AudioStream]]:
+    """The renditions of these tracks (T7)."""
+    return [(AUDIO if number == 1 else f"{AUDIO}-{number}", sound) for number, sound in enumerate(sounds, 1)]
+
+
+def audio_options(config: FfmpegConfig, sound: AudioStream, name: str, segment_s: float) -> dict[str, Any]:
+    """Options of a sound: AAC-LC, at most stereo (5.1 is mixed down)."""
     return {
-        **arguments.hls_output(AUDIO, segment_s),
+        **arguments.hls_output(name, segment_s),
         "c:a": "aac",
         "b:a": config.audio_bitrate_bps,
-        "ac": min(MAX_CHANNELS, media.audio[0].channels),
+        "ac": min(MAX_CHANNELS, sound.channels),
         "vn": None,
     }
 
 
 async def encode_ladder(tools: Tools, config: FfmpegConfig, request: LadderRequest) -> LadderResult:
     """Encode, then look at what came out before believing it."""
-    wanted = bool(request.rungs and request.media.video) or bool(request.with_audio and request.media.audio)
-    if not wanted:
+    if not request.rungs and not (request.with_audio and request.media.audio):
         return LadderResult(renditions=())
     part = replace(request.media, duration_s=request.duration_s)
     runner = Runner(tools=tools, config=config, path=request.path, media=part)
@@ -202,25 +210,25 @@ async def encode_ladder(tools: Tools, config: FfmpegConfig, request: LadderReque
         heavy=True,
     )
     made: list[Measured] = []
-    if request.media.video is not None:
-        try:
-            made += [
-                measure(request.out_dir, rung.name, "video", width=rung.width, height=rung.height, fps=rung.fps)
-                for rung in request.rungs
-            ]
-        except BrokenOutputError:
-            if request.start_s <= 0 or any(has_segments(request.out_dir, rung.name) for rung in request.rungs):
-                raise
-            return LadderResult(renditions=(), warnings=(_only(request.start_s, request.media.duration_s),))
+    try:
+        made += [
+            measure(request.out_dir, rung.name, "video", width=rung.width, height=rung.height, fps=rung.fps)
+            for rung in request.rungs
+        ]
+    except BrokenOutputError:
+        if request.start_s <= 0 or any(has_segments(request.out_dir, rung.name) for rung in request.rungs):
+            raise
+        return LadderResult(renditions=(), warnings=(_only(request.start_s, request.media.duration_s),))
     warnings = []
-    if request.with_audio and request.media.audio:
+    for name, sound in audio_names(request.media.audio if request.with_audio else ()):
         try:
-            made.append(measure(request.out_dir, AUDIO, "audio"))
+            made.append(measure(request.out_dir, name, "audio", sound=sound))
         except BrokenOutputError:
             if not made:
                 raise
-            remove(request.out_dir, AUDIO)
-            warnings.append("The sound could not be decoded; the video plays without it.")
+            remove(request.out_dir, name)
+            which = "The sound" if len(request.media.audio) == 1 else f"Sound track {sound.index + 1}"
+            warnings.append(f"{which} could not be decoded; the video plays without it.")
     warnings += _doubts(tools, request, made, outcome.error_count)
     return LadderResult(renditions=tuple(one.rendition for one in made), warnings=tuple(warnings))
 

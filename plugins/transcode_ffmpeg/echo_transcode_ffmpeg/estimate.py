@@ -14,7 +14,7 @@ from echo_core.plugin_api import EstimateRequest, VideoStream
 from echo_transcode_ffmpeg import graph
 from echo_transcode_ffmpeg.config import FfmpegConfig
 from echo_transcode_ffmpeg.encode import encoder_threads
-from echo_transcode_ffmpeg.pictures import POSTER_CANDIDATES
+from echo_transcode_ffmpeg.pictures import PREVIEW_MOMENTS
 
 MIB = 1 << 20
 PROGRAM_BYTES = 80 * MIB
@@ -34,12 +34,12 @@ def memory_bytes(config: FfmpegConfig, request: EstimateRequest) -> int:
     """Resident memory of one call at its highest; at most what a program may have."""
     video = request.media.video
     needed: float = PROGRAM_BYTES
-    if video is not None and request.work in {"encode_ladder", "poster", "storyboard"}:
+    if video is not None and request.work in {"encode_ladder", "posters", "preview", "storyboard"}:
         needed += _decoder(video)
         if request.work == "encode_ladder":
             needed += _encoders(config, request, video)
-        elif request.work == "poster":
-            needed += POSTER_CANDIDATES * _picture(video)
+        elif request.work == "preview":
+            needed += (PREVIEW_MOMENTS - 1) * _decoder(video)
     return min(int(needed), config.memory_limit_bytes)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,9 @@ HDR_WHITE = 203
 HDR_PEAK = 1000
 """The brightest that HDR is made for; the little that is brighter still becomes white."""
 AUDIO_RATE_HZ = 48_000
+WAVE_RATE_HZ = 8000
+WAVE_ENVELOPE_HZ = 200
+WAVE_COLOUR = "0x6ea8fe"
 AAC_PRIMING_SAMPLES = 1024
 
 Stream = Any
@@ -60,6 +64,24 @@ def rung_streams(stream: Stream, video: VideoStream, rungs: Sequence[Rung], *, c
             own, stream = split[0], split[1]
         outputs[rung.name] = own.filter("fps", fps=str(exact_fps(rung.fps))) if rung.fps < base_fps else own
     return outputs
+
+
+def waveform(source: Stream, rung: Rung, duration_s: float) -> Stream:
+    """A picture of the sound, on show for its whole length."""
+    frames = max(1, round(duration_s * rung.fps))
+    stream = wave_picture(source, rung.width, rung.height, duration_s).filter("setpts", "0")
+    stream = stream.filter("loop", loop=frames - 1, size=1).filter("setpts", f"N/{rung.fps:g}/TB")
+    stream = stream.filter("fps", fps=rung.fps, eof_action="pass")
+    return stream.filter("format", "yuv420p").filter("setsar", 1)
+
+
+def wave_picture(source: Stream, width: int, height: int, duration_s: float) -> Stream:
+    """One picture of the loudness over time. Of few samples, since showwavespic keeps all of them until the end; but
+    more than there are columns, without which it shows nothing."""
+    envelope_hz = min(AUDIO_RATE_HZ, max(WAVE_ENVELOPE_HZ, math.ceil(4 * width / duration_s)))
+    stream = source.filter("aformat", channel_layouts="mono").filter("aresample", max(WAVE_RATE_HZ, envelope_hz))
+    stream = stream.filter("aeval", "abs(val(0))", c="same").filter("aresample", envelope_hz)
+    return stream.filter("showwavespic", s=f"{width}x{height}", colors=WAVE_COLOUR, scale="sqrt")
 
 
 def audio_stream(source: Stream) -> Stream:

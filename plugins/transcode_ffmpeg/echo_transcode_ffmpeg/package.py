@@ -10,7 +10,7 @@ from echo_core.plugin_api import AudioStream, MediaInfo, PackageRequest, Package
 from echo_transcode_ffmpeg import arguments, graph
 from echo_transcode_ffmpeg.binaries import Tools
 from echo_transcode_ffmpeg.config import FfmpegConfig
-from echo_transcode_ffmpeg.encode import AUDIO, audio_options, compile_argv, is_short, remove
+from echo_transcode_ffmpeg.encode import audio_names, audio_options, compile_argv, is_short, remove
 from echo_transcode_ffmpeg.playlist import BrokenOutputError, Measured, measure
 from echo_transcode_ffmpeg.running import Runner
 
@@ -56,9 +56,8 @@ def obstacle(media: MediaInfo, config: FfmpegConfig) -> str:
     return next((reason for failed, reason in checks if failed), "")
 
 
-def can_copy_audio(media: MediaInfo) -> bool:
-    """Whether the sound plays everywhere as it is, and in step with the picture."""
-    sound: AudioStream = media.audio[0]
+def can_copy_audio(media: MediaInfo, sound: AudioStream) -> bool:
+    """Whether a sound plays everywhere as it is, and in step with the picture."""
     late_s = sound.start_s - media.video.start_s if media.video else sound.start_s
     return (
         sound.codec == "aac"
@@ -81,19 +80,21 @@ def package_argv(tools: Tools, config: FfmpegConfig, request: PackageRequest) ->
             "c:v": "copy",
         }
         outputs.append(ffmpeg.output(source["V:0"], f"{SOURCE}.m3u8", **options))
-    if media.audio and can_copy_audio(media):
-        # Naming a filter switches off the automatic one that streams of broadcasts need.
-        adts = "aac_adtstoasc," if media.container in ("mpegts", "aac") else ""
-        options = {
-            **arguments.hls_output(AUDIO, request.segment_s),
-            **arguments.KEEP_TIMES,
-            "c:a": "copy",
-            "bsf:a": adts + NO_EARLY_PACKETS,
-        }
-        outputs.append(ffmpeg.output(source["a:0"], f"{AUDIO}.m3u8", **options))
-    elif media.audio:
-        options = audio_options(config, media, request.segment_s)
-        outputs.append(ffmpeg.output(graph.audio_stream(source["a:0"]), f"{AUDIO}.m3u8", **options))
+    # Naming a filter switches off the automatic one that streams of broadcasts need.
+    adts = "aac_adtstoasc," if media.container in ("mpegts", "aac") else ""
+    for name, sound in audio_names(media.audio):
+        stream = source[f"a:{sound.index}"]
+        if can_copy_audio(media, sound):
+            options = {
+                **arguments.hls_output(name, request.segment_s),
+                **arguments.KEEP_TIMES,
+                "c:a": "copy",
+                "bsf:a": adts + NO_EARLY_PACKETS,
+            }
+        else:
+            options = audio_options(config, sound, name, request.segment_s)
+            stream = graph.audio_stream(stream)
+        outputs.append(ffmpeg.output(stream, f"{name}.m3u8", **options))
     return compile_argv(tools, outputs)
 
 
@@ -104,8 +105,8 @@ async def package(tools: Tools, config: FfmpegConfig, request: PackageRequest) -
         return PackageResult(reason=_sentence(reason))
     runner = Runner(tools=tools, config=config, path=request.path, media=media)
     timeout_s = BASE_TIMEOUT_S + media.size_bytes / COPY_BYTES_PER_S
-    if media.audio and not can_copy_audio(media):
-        timeout_s += AUDIO_TIMEOUT_FACTOR * media.duration_s
+    encoded = sum(not can_copy_audio(media, sound) for sound in media.audio)
+    timeout_s += AUDIO_TIMEOUT_FACTOR * encoded * media.duration_s
     outcome = await runner.run(
         package_argv(tools, config, request),
         out_dir=request.out_dir,
@@ -140,8 +141,9 @@ def _measure(request: PackageRequest) -> list[Measured]:
                 copied=True,
             )
         )
-    if request.media.audio:
-        made.append(measure(request.out_dir, AUDIO, "audio", copied=can_copy_audio(request.media)))
+    for name, sound in audio_names(request.media.audio):
+        copied = can_copy_audio(request.media, sound)
+        made.append(measure(request.out_dir, name, "audio", sound=sound, copied=copied))
     return made
 
 
@@ -165,7 +167,7 @@ def _flaw(media: MediaInfo, made: list[Measured]) -> str:
 
 
 def _refuse(request: PackageRequest, reason: str) -> PackageResult:
-    for name in (SOURCE, AUDIO):
+    for name in (SOURCE, *(name for name, _ in audio_names(request.media.audio))):
         remove(request.out_dir, name)
     return PackageResult(reason=_sentence(reason))
 

@@ -1,4 +1,4 @@
-"""Poster, storyboard and the sound for speech recognition."""
+"""Preview, storyboard, subtitles and the sound for speech recognition."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ import ffmpeg
 from echo_core.plugin_api import (
     ExtractAudioRequest,
     ExtractedAudio,
+    ExtractSubtitlesRequest,
     InvalidRequestError,
+    NotSupportedError,
     Picture,
-    PosterRequest,
+    PreviewRequest,
     Storyboard,
     StoryboardRequest,
     StoryboardTile,
+    Subtitles,
     VideoStream,
 )
 from echo_transcode_ffmpeg import arguments, graph
@@ -26,12 +29,13 @@ from echo_transcode_ffmpeg.errors import unreadable
 from echo_transcode_ffmpeg.running import Runner
 
 JPEG = "image/jpeg"
-JPEG_QUALITY = 4
+JPEG_FORMAT = "yuvj420p"
 SHEET_QUALITY = 5
-POSTER_TIMEOUT_S = 60.0
-POSTER_AT_S = 3.0
-POSTER_CANDIDATES = 50
-"""Frames among which the most typical one becomes the poster."""
+PICTURE_TIMEOUT_S = 60.0
+PREVIEW_ENCODER = "libwebp_anim"
+PREVIEW_MOMENTS = 4
+PREVIEW_FPS = 8
+PREVIEW_QUALITY = 55
 MAX_INTERVAL_S = 5.0
 WANTED_TILES = 25
 MAX_TILES = 500
@@ -39,35 +43,43 @@ MAX_TILE_ASPECT = 3.0
 SPEECH_RATE_HZ = 16_000
 SPEECH_BYTES_PER_S = SPEECH_RATE_HZ * 2
 WAV_HEADER_BYTES = 44
+CUE = b" --> "
 
 
-async def poster(tools: Tools, config: FfmpegConfig, request: PosterRequest) -> Picture:
-    """One JPEG; near the end or in a damaged place, the first picture that can be had instead."""
+async def preview(tools: Tools, config: FfmpegConfig, request: PreviewRequest) -> Picture:
+    """An animated WebP of a few moments, spread over the video; of a short one, of its beginning."""
+    if PREVIEW_ENCODER not in tools.encoders:
+        raise NotSupportedError(f"This ffmpeg cannot make WebP pictures: it lacks the encoder {PREVIEW_ENCODER}.")
     video = _video(request.media.video)
+    width, height = fit(video, request.max_width)
+    moments = preview_moments(request.media.duration_s, request.duration_s)
+    lasts_s = request.duration_s / len(moments)
+    streams = []
+    for at_s in moments:
+        source = ffmpeg.input(arguments.file_url(request.path), ss=f"{at_s:.3f}", t=f"{lasts_s:.3f}", **arguments.INPUT)
+        stream = graph.progressive(source["V:0"], video).filter("fps", fps=PREVIEW_FPS, start_time=0, eof_action="pass")
+        streams.append(still(stream, video, width, height, tools, "yuv420p"))
+    stream = ffmpeg.concat(*streams) if len(streams) > 1 else streams[0]
+    path = request.out_dir / "preview.webp"
+    options: dict[str, Any] = {"f": "webp", "c:v": PREVIEW_ENCODER, "q:v": PREVIEW_QUALITY, "loop": 0}
+    options |= {"compression_level": 4, "an": None, "bitexact": None, **arguments.NO_METADATA}
     runner = Runner(tools=tools, config=config, path=request.path, media=request.media)
-    width, height = _fit(video, request.max_width)
-    path = request.out_dir / "poster.jpg"
-    wanted_s = min(POSTER_AT_S, request.media.duration_s / 3) if request.at_s is None else request.at_s
-    for at_s in dict.fromkeys((max(0.0, wanted_s), 0.0)):
-        source = ffmpeg.input(arguments.file_url(request.path), ss=f"{at_s:.3f}", **arguments.INPUT)
-        stream = source["V:0"]
-        if request.at_s is None:
-            stream = stream.filter("thumbnail", POSTER_CANDIDATES)
-        stream = _still(stream, video, width, height, tools)
-        options = _jpeg(JPEG_QUALITY, frames=1)
-        await runner.run(
-            compile_argv(tools, [ffmpeg.output(stream, path.name, update=1, **options)]),
-            out_dir=request.out_dir,
-            timeout_s=POSTER_TIMEOUT_S,
-            doing="making the poster",
-        )
-        if path.exists() and path.stat().st_size:
-            return Picture(path=path, content_type=JPEG, width=width, height=height)
-    raise unreadable(
-        "No picture of the video could be decoded.",
-        "media_undecodable",
-        "Check that the file plays; export it again as MP4 (H.264, AAC) and upload that.",
+    await runner.run(
+        compile_argv(tools, [ffmpeg.output(stream, path.name, **options)]),
+        out_dir=request.out_dir,
+        timeout_s=PICTURE_TIMEOUT_S,
+        doing="making the preview",
     )
+    if not path.exists() or not path.stat().st_size:
+        raise no_picture()
+    return Picture(path=path, content_type="image/webp", width=width, height=height)
+
+
+def preview_moments(duration_s: float, lasts_s: float) -> list[float]:
+    """Where the moments begin, in seconds: not at the very start or end, where titles are."""
+    if duration_s < PREVIEW_MOMENTS * lasts_s:
+        return [0.0]
+    return [duration_s * (number + 0.5) / PREVIEW_MOMENTS for number in range(PREVIEW_MOMENTS)]
 
 
 async def storyboard(tools: Tools, config: FfmpegConfig, request: StoryboardRequest) -> Storyboard:
@@ -80,11 +92,11 @@ async def storyboard(tools: Tools, config: FfmpegConfig, request: StoryboardRequ
     width, height = _tile_size(video, request.tile_width)
     source = ffmpeg.input(arguments.file_url(request.path), skip_frame="nokey", **arguments.INPUT)
     stream = source["V:0"].filter("fps", fps=f"1000/{round(interval_s * 1000)}", start_time=0, eof_action="pass")
-    stream = _still(stream, video, width, height, tools)
+    stream = still(stream, video, width, height, tools, JPEG_FORMAT)
     # The last picture is repeated until the last sheet is full, so that there are as many sheets as promised.
     stream = stream.filter("tpad", stop=sheet_count * per_sheet, stop_mode="clone")
     stream = stream.filter("tile", f"{request.columns}x{request.rows}")
-    options = _jpeg(SHEET_QUALITY, frames=sheet_count)
+    options = jpeg(SHEET_QUALITY, frames=sheet_count)
     runner = Runner(tools=tools, config=config, path=request.path, media=request.media)
     await runner.run(
         compile_argv(tools, [ffmpeg.output(stream, "storyboard-%03d.jpg", start_number=0, **options)]),
@@ -95,11 +107,7 @@ async def storyboard(tools: Tools, config: FfmpegConfig, request: StoryboardRequ
     )
     paths = [request.out_dir / f"storyboard-{number:03d}.jpg" for number in range(sheet_count)]
     if not all(path.exists() for path in paths):
-        raise unreadable(
-            "The pictures of the video could not be decoded.",
-            "media_undecodable",
-            "Check that the file plays; export it again as MP4 (H.264, AAC) and upload that.",
-        )
+        raise no_picture()
     size = {"width": width * request.columns, "height": height * request.rows}
     sheets = tuple(Picture(path=path, content_type=JPEG, **size) for path in paths)
     return Storyboard(sheets=sheets, tiles=_tiles(request, interval_s, count, width, height))
@@ -111,7 +119,9 @@ async def extract_audio(tools: Tools, config: FfmpegConfig, request: ExtractAudi
         raise InvalidRequestError("The video has no sound.", code="media_no_audio")
     path = request.out_dir / "speech.wav"
     source = ffmpeg.input(arguments.file_url(request.path), **arguments.INPUT)
-    stream = source["a:0"].filter("aresample", SPEECH_RATE_HZ, **{"async": 1, "first_pts": 0})
+    stream = source[f"a:{request.media.audio[0].index}"].filter(
+        "aresample", SPEECH_RATE_HZ, **{"async": 1, "first_pts": 0}
+    )
     options: dict[str, Any] = {"f": "wav", "c:a": "pcm_s16le", "ac": 1, "ar": SPEECH_RATE_HZ, "vn": None}
     options |= {"bitexact": None, **arguments.NO_METADATA}
     runner = Runner(tools=tools, config=config, path=request.path, media=request.media)
@@ -124,6 +134,28 @@ async def extract_audio(tools: Tools, config: FfmpegConfig, request: ExtractAudi
     )
     duration_s = max(0, path.stat().st_size - WAV_HEADER_BYTES) / SPEECH_BYTES_PER_S
     return ExtractedAudio(path=path, content_type="audio/wav", duration_s=duration_s)
+
+
+async def extract_subtitles(
+    tools: Tools, config: FfmpegConfig, request: ExtractSubtitlesRequest
+) -> tuple[Subtitles, ...]:
+    """WebVTT of every track; those without a single cue are left out."""
+    tracks = request.media.subtitles
+    if not tracks:
+        return ()
+    source = ffmpeg.input(arguments.file_url(request.path), **arguments.INPUT)
+    options: dict[str, Any] = {"f": "webvtt", "c:s": "webvtt", **arguments.NO_METADATA}
+    outputs = [ffmpeg.output(source[f"s:{t.index}"], f"subtitles-{t.index}.vtt", **options) for t in tracks]
+    runner = Runner(tools=tools, config=config, path=request.path, media=request.media)
+    await runner.run(
+        compile_argv(tools, outputs),
+        out_dir=request.out_dir,
+        timeout_s=STARTUP_TIMEOUT_S + request.media.duration_s,
+        doing="extracting the subtitles",
+        on_progress=request.on_progress,
+    )
+    found = [Subtitles(path=request.out_dir / f"subtitles-{t.index}.vtt", stream=t) for t in tracks]
+    return tuple(one for one in found if CUE in one.path.read_bytes())
 
 
 def default_interval(duration_s: float) -> float:
@@ -155,15 +187,17 @@ def _tiles(
     return tuple(tiles)
 
 
-def _still(stream: Any, video: VideoStream, width: int, height: int, tools: Tools) -> Any:
-    """Scale to one size in square pixels and the range of colours that JPEG has."""
+def still(stream: Any, video: VideoStream, width: int, height: int, tools: Tools, pixel_format: str) -> Any:
+    """Scale to one size in square pixels; ``yuvj420p`` has the range of colours that JPEG has."""
     stream = stream.filter("scale", width, height)
     if graph.is_hdr(video) and tools.can_tonemap:
         stream = graph.tonemap(stream, video)
-    return stream.filter("scale", out_range="full").filter("format", "yuvj420p").filter("setsar", 1)
+    out_range = "full" if pixel_format == JPEG_FORMAT else "tv"
+    return stream.filter("scale", out_range=out_range).filter("format", pixel_format).filter("setsar", 1)
 
 
-def _jpeg(quality: int, *, frames: int) -> dict[str, Any]:
+def jpeg(quality: int, *, frames: int) -> dict[str, Any]:
+    """Options of an output of numbered JPEG files; ``frames``: at most so many."""
     return {
         "f": "image2",
         "c:v": "mjpeg",
@@ -174,7 +208,17 @@ def _jpeg(quality: int, *, frames: int) -> dict[str, Any]:
     }
 
 
-def _fit(video: VideoStream, max_width: int) -> tuple[int, int]:
+def no_picture() -> InvalidRequestError:
+    """What is raised when nothing could be decoded."""
+    return unreadable(
+        "No picture of the video could be decoded.",
+        "media_undecodable",
+        "Check that the file plays; export it again as MP4 (H.264, AAC) and upload that.",
+    )
+
+
+def fit(video: VideoStream, max_width: int) -> tuple[int, int]:
+    """The displayed size, or the largest even one of this shape that is no wider than ``max_width``."""
     width = max(2, min(video.width, max_width) // 2 * 2)
     return width, max(2, round(video.height * width / video.width / 2) * 2)
 

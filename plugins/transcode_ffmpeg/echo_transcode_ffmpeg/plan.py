@@ -30,6 +30,8 @@ MAX_LONG_SIDE = 4096
 """Beyond it H.264 decoders of phones and browsers give up."""
 INDEXED = frozenset({"mp4", "mov", "matroska", "webm"})
 """Containers, as ffmpeg names them, that say where each frame lies."""
+WAVE_SHORT_SIDE = 720
+WAVE_FPS = 5.0
 NTSC_BASES = (24, 30, 48, 60, 120)
 
 
@@ -76,7 +78,7 @@ def plan_ladder(request: PlanLadder) -> tuple[Rung, ...]:
     """The rungs, highest first (T8)."""
     video = request.media.video
     if video is None:
-        return ()
+        return _wave_rungs(request)
     fps = target_fps(video)
     rungs: list[Rung] = []
     for short_side in _short_sides(request, video):
@@ -92,6 +94,17 @@ def plan_ladder(request: PlanLadder) -> tuple[Rung, ...]:
                 )
             )
     return tuple(rungs)
+
+
+def _wave_rungs(request: PlanLadder) -> tuple[Rung, ...]:
+    """One rung, since a picture that does not move costs next to nothing at any size."""
+    sides = [side for side in request.short_sides if 0 < side <= WAVE_SHORT_SIDE]
+    if not sides:
+        return ()
+    height = max(sides) // 2 * 2
+    width = round(height * 16 / 9 / 2) * 2
+    bps = ceiling_bps(height, WAVE_FPS)
+    return (Rung(name=f"{height}p", width=width, height=height, fps=WAVE_FPS, max_bitrate_bps=bps),)
 
 
 def _short_sides(request: PlanLadder, video: VideoStream) -> list[int]:

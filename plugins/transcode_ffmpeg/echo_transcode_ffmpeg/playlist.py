@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from echo_core.plugin_api import InsufficientStorageError, ProviderError, Rendition, Segment
+from echo_core.plugin_api import AudioStream, InsufficientStorageError, ProviderError, Rendition, Segment
 from echo_transcode_ffmpeg import mp4
 
 _MAP = re.compile(r'^#EXT-X-MAP:.*BYTERANGE="(\d+)@0"')
@@ -67,6 +67,7 @@ def measure(
     width: int = 0,
     height: int = 0,
     fps: float = 0.0,
+    sound: AudioStream | None = None,
     copied: bool = False,
 ) -> Measured:
     """Turn ``<name>.m3u8`` and ``<name>.mp4`` into a rendition, and remove the playlist.
@@ -103,6 +104,8 @@ def measure(
         height=height,
         fps=fps,
         channels=track.channels if kind == "audio" else 0,
+        language=sound.language if sound is not None else "",
+        title=sound.title if sound is not None else "",
         copied=copied,
     )
     return Measured(rendition=rendition, starts_s=tuple(first.at_s for first in firsts))

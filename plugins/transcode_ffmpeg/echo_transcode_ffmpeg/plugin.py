@@ -26,6 +26,8 @@ def echo_register_transcoders() -> Sequence[TranscoderSpec]:
             open=open_transcoder,
             config_model=FfmpegConfig,
             description="Transcodes with ffmpeg, confined and without network",
-            capabilities=frozenset({"package", "poster", "storyboard", "extract_audio"}),
+            capabilities=frozenset(
+                {"package", "posters", "preview", "storyboard", "extract_audio", "extract_subtitles"}
+            ),
         )
     ]

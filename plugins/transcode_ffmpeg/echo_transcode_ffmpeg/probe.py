@@ -7,11 +7,15 @@ import json
 import math
 import sys
 import sysconfig
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from echo_core.plugin_api import AudioStream, InspectRequest, MediaInfo, VideoStream
+from babel import Locale, UnknownLocaleError
+from babel.core import get_global
+
+from echo_core.plugin_api import AudioStream, InspectRequest, MediaInfo, SubtitleStream, VideoStream
 from echo_transcode_ffmpeg import arguments, errors
 from echo_transcode_ffmpeg.binaries import Tools, limits
 from echo_transcode_ffmpeg.config import FfmpegConfig
@@ -22,6 +26,11 @@ VARIABLE_FPS_TOLERANCE = 0.03
 """Average and nominal rate further apart than this: frames come at uneven times."""
 NO_FPS = 25.0
 """Assumed for a picture whose rate the container does not tell (a single frame)."""
+MAX_SOUNDS = 8
+MAX_SUBTITLES = 16
+MAX_TITLE_CHARS = 100
+NO_LANGUAGES = frozenset({"", "und", "mis", "mul", "zxx"})
+_ALIASES: Mapping[str, str] = get_global("language_aliases")
 MAX_PLAUSIBLE_FPS = 1000.0
 
 NOWHERE = Path("/")
@@ -112,26 +121,19 @@ def media_info(found: Json, request: InspectRequest) -> MediaInfo:
             "Export it with one picture and the sound tracks that viewers need.",
         )
     pictures = [s for s in streams if s.get("codec_type") == "video" and not _is_cover(s) and _int(s.get("width"))]
-    sounds = [s for s in streams if s.get("codec_type") == "audio" and _int(s.get("channels"))]
     start_s = _float(container.get("start_time")) or 0.0
     video = _video(pictures[0], start_s) if pictures else None
-    audio = tuple(_audio(sound, start_s) for sound in sounds)
-    warnings = []
+    warnings: list[str] = []
+    audio = _sounds(streams, start_s, warnings)
+    subtitles = _subtitles(streams, warnings)
     if video is not None and not arguments.can_decode(video.codec):
         raise errors.unreadable(
             f"The picture is {video.codec or 'of an unknown kind'}, which is not accepted.",
             "media_codec_unsupported",
             "Export the video as MP4 (H.264, AAC) and upload that.",
         )
-    if audio and not arguments.can_decode(audio[0].codec):
-        warnings.append(
-            f"The sound is {audio[0].codec or 'of an unknown kind'}, which is not accepted: it is left out."
-        )
-        audio = ()
     if len(pictures) > 1:
         warnings.append(f"The file has {len(pictures)} pictures; only the first is used.")
-    if len(audio) > 1:
-        warnings.append(f"The file has {len(audio)} sound tracks; only the first is used.")
     if video is None and not audio:
         raise errors.unreadable(
             "The file has neither picture nor sound that can be read.",
@@ -147,6 +149,8 @@ def media_info(found: Json, request: InspectRequest) -> MediaInfo:
         bitrate_bps=_int(container.get("bit_rate")),
         video=video,
         audio=audio,
+        subtitles=subtitles,
+        cover=any(_is_cover(s) and arguments.can_decode(str(s.get("codec_name", ""))) for s in streams),
         warnings=tuple(warnings),
     )
 
@@ -202,14 +206,72 @@ def _video(stream: Json, container_start_s: float) -> VideoStream:
     )
 
 
-def _audio(stream: Json, container_start_s: float) -> AudioStream:
+def _sounds(streams: list[Json], container_start_s: float, warnings: list[str]) -> tuple[AudioStream, ...]:
+    """All that can be decoded, the default one first."""
+    found: list[tuple[bool, AudioStream]] = []
+    sounds = [stream for stream in streams if stream.get("codec_type") == "audio"]
+    for index, stream in enumerate(sounds):
+        if not _int(stream.get("channels")):
+            continue
+        sound = _audio(stream, container_start_s, index)
+        if arguments.can_decode(sound.codec):
+            found.append((not stream.get("disposition", {}).get("default"), sound))
+        else:
+            which = "The sound" if len(sounds) == 1 else f"Sound track {index + 1}"
+            warnings.append(f"{which} is {sound.codec or 'of an unknown kind'}, which is not accepted: it is left out.")
+    if len(found) > MAX_SOUNDS:
+        warnings.append(f"The file has {len(found)} sound tracks; only {MAX_SOUNDS} are kept.")
+    return tuple(sound for _, sound in sorted(found, key=lambda pair: pair[0])[:MAX_SOUNDS])
+
+
+def _subtitles(streams: list[Json], warnings: list[str]) -> tuple[SubtitleStream, ...]:
+    """All that is text; pictures of text cannot be carried over."""
+    subtitles = [stream for stream in streams if stream.get("codec_type") == "subtitle"]
+    texts = [(n, stream) for n, stream in enumerate(subtitles) if stream.get("codec_name") in arguments.TEXT_SUBTITLES]
+    if left_out := len(subtitles) - len(texts):
+        warnings.append(f"{left_out} of {len(subtitles)} subtitle tracks are pictures, not text: they are left out.")
+    return tuple(
+        SubtitleStream(
+            codec=str(stream["codec_name"]),
+            language=_language(stream),
+            title=_title(stream),
+            forced=bool(stream.get("disposition", {}).get("forced")),
+            index=index,
+        )
+        for index, stream in texts[:MAX_SUBTITLES]
+    )
+
+
+def _language(stream: Json) -> str:
+    """BCP 47 for what containers say, which is ISO 639-2 mostly (``eng``, ``ger``); empty for what is no language."""
+    said = str(stream.get("tags", {}).get("language", "")).strip().replace("_", "-")
+    if said.lower() in NO_LANGUAGES:
+        return ""
+    try:
+        return str(Locale.parse(_ALIASES.get(said.lower(), said), sep="-")).replace("_", "-")
+    except (ValueError, UnknownLocaleError):
+        return ""
+
+
+def _title(stream: Json) -> str:
+    """What the file calls a track, else its language in its own words."""
+    if said := str(stream.get("tags", {}).get("title", "")).strip():
+        return said[:MAX_TITLE_CHARS]
+    language = _language(stream)
+    name = Locale.parse(language, sep="-").get_display_name() if language else None
+    return name[:1].upper() + name[1:] if name else ""
+
+
+def _audio(stream: Json, container_start_s: float, index: int) -> AudioStream:
     return AudioStream(
+        index=index,
+        title=_title(stream),
         codec=str(stream.get("codec_name", "")),
         channels=int(stream["channels"]),
         sample_rate_hz=_int(stream.get("sample_rate")) or 0,
         profile=str(stream.get("profile", "")),
         bitrate_bps=_int(stream.get("bit_rate")),
-        language=str(stream.get("tags", {}).get("language", "")).replace("und", ""),
+        language=_language(stream),
         start_s=(_float(stream.get("start_time")) or 0.0) - container_start_s,
     )
 

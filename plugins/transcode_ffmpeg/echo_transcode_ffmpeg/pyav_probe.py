@@ -50,6 +50,10 @@ def _seconds(value: int | None, base: Any) -> str | None:
     return None if value is None else f"{float(value * base):.6f}"
 
 
+def _flags(stream: Any) -> list[str]:
+    return [flag.name for flag in stream.disposition]
+
+
 def _common(stream: Any) -> dict[str, Any]:
     context = stream.codec_context
     return {
@@ -59,8 +63,8 @@ def _common(stream: Any) -> dict[str, Any]:
         "bit_rate": str(context.bit_rate) if context is not None and context.bit_rate else None,
         "start_time": _seconds(stream.start_time, stream.time_base),
         "duration": _seconds(stream.duration, stream.time_base),
-        "disposition": {"attached_pic": int("attached_pic" in [flag.name for flag in stream.disposition])},
-        "tags": {"language": stream.language or ""},
+        "disposition": {name: int(name in _flags(stream)) for name in ("attached_pic", "default", "forced")},
+        "tags": {"language": stream.language or "", "title": stream.metadata.get("title", "")},
     }
 
 
@@ -93,7 +97,7 @@ def main() -> int:
             streams: list[dict[str, Any]] = []
             for stream in container.streams:
                 facts: dict[str, Any] = {"codec_type": stream.type}
-                if stream.type in ("video", "audio"):
+                if stream.type in ("video", "audio", "subtitle"):
                     facts |= _common(stream)
                 if stream.type == "video":
                     facts |= _video(stream)

@@ -10,6 +10,7 @@ from echo_core.plugin_api import (
     EstimateRequest,
     ExtractAudioRequest,
     ExtractedAudio,
+    ExtractSubtitlesRequest,
     InspectRequest,
     LadderRequest,
     LadderResult,
@@ -19,14 +20,17 @@ from echo_core.plugin_api import (
     PackageResult,
     Picture,
     PlanLadder,
+    Poster,
     PosterRequest,
+    PreviewRequest,
     Rung,
     Storyboard,
     StoryboardRequest,
+    Subtitles,
     Transcoder,
     TranscoderHealth,
 )
-from echo_transcode_ffmpeg import encode, estimate, package, pictures, plan, probe
+from echo_transcode_ffmpeg import encode, estimate, package, pictures, plan, posters, probe
 from echo_transcode_ffmpeg.binaries import Tools, find_tools
 from echo_transcode_ffmpeg.config import FfmpegConfig
 
@@ -35,9 +39,11 @@ class FfmpegTranscoder(Transcoder):
     """Runs ffmpeg as confined programs. The programs are looked for at the first call, or by ``check``."""
 
     supports_package: ClassVar[bool] = True
-    supports_poster: ClassVar[bool] = True
+    supports_posters: ClassVar[bool] = True
+    supports_preview: ClassVar[bool] = True
     supports_storyboard: ClassVar[bool] = True
     supports_extract_audio: ClassVar[bool] = True
+    supports_extract_subtitles: ClassVar[bool] = True
 
     def __init__(self, config: FfmpegConfig) -> None:
         self._config = config
@@ -77,10 +83,15 @@ class FfmpegTranscoder(Transcoder):
         _local(request.path)
         return await package.package(await self._found(), self._config, request)
 
-    async def poster(self, request: PosterRequest) -> Picture:
-        """One still picture."""
+    async def posters(self, request: PosterRequest) -> tuple[Poster, ...]:
+        """Still pictures from all over the video."""
         _local(request.path)
-        return await pictures.poster(await self._found(), self._config, request)
+        return await posters.posters(await self._found(), self._config, request)
+
+    async def preview(self, request: PreviewRequest) -> Picture:
+        """An animated WebP."""
+        _local(request.path)
+        return await pictures.preview(await self._found(), self._config, request)
 
     async def storyboard(self, request: StoryboardRequest) -> Storyboard:
         """The pictures of the seek bar."""
@@ -91,6 +102,11 @@ class FfmpegTranscoder(Transcoder):
         """The sound, for speech recognition."""
         _local(request.path)
         return await pictures.extract_audio(await self._found(), self._config, request)
+
+    async def extract_subtitles(self, request: ExtractSubtitlesRequest) -> tuple[Subtitles, ...]:
+        """The subtitles as WebVTT."""
+        _local(request.path)
+        return await pictures.extract_subtitles(await self._found(), self._config, request)
 
     async def check(self) -> TranscoderHealth:
         """Versions and capabilities; raises ``UnavailableError`` with a remedy if it cannot work."""

@@ -55,6 +55,17 @@ CLIPS = {
     f" {X264} -c:a aac -b:a 128k",
     "rare_codec.mkv": "-f lavfi -i testsrc2=size=64x36:rate=10:duration=1 -c:v huffyuv",
     "many_streams.mkv": f"{SOUND} " + "-map 0 " * 34 + "-c:a pcm_u8 -ar 8000 -t 0.2",
+    "black_then_pictures.mp4": "-f lavfi -i color=black:s=160x90:r=10:d=8"
+    " -f lavfi -i testsrc2=size=160x90:rate=10:duration=7,fade=in:d=2 -f lavfi -i color=gray:s=160x90:r=10:d=3"
+    " -filter_complex [0][1][2]concat=n=3 -c:v libx264 -preset ultrafast -pix_fmt yuv420p -g 10",
+    "half_blurred.mp4": "-f lavfi -i testsrc2=size=160x90:rate=10:duration=3,gblur=sigma=8"
+    " -f lavfi -i testsrc2=size=160x90:rate=10:duration=3 -filter_complex [0][1]concat=n=2"
+    " -c:v libx264 -preset ultrafast -pix_fmt yuv420p -g 10",
+    "two_languages.mkv": f"{PICTURE} {SOUND} -f lavfi -i sine=frequency=880:duration=5 -i {{captions.srt}} {X264}"
+    " -map 0:v -map 1:a -map 2:a -map 3:s -map 3:s -c:a aac -c:s:0 srt -c:s:1 ass"
+    " -metadata:s:a:0 language=eng -metadata:s:a:0 title=Commentary -metadata:s:a:1 language=fre"
+    " -disposition:a:0 0 -disposition:a:1 default -metadata:s:s:0 language=ger"
+    " -metadata:s:s:1 title=Signs -disposition:s:1 forced",
     "subtitles.mkv": "-i {captions.srt}",
 }
 

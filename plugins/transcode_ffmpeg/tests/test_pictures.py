@@ -1,18 +1,23 @@
 """Posters, storyboards and sound for speech recognition."""
 
+import re
 import wave
+from pathlib import Path
 
 import av
 import pytest
 from echo_transcode_ffmpeg.pictures import default_interval
+from echo_transcode_ffmpeg.posters import measured
 from hypothesis import given
 from hypothesis import strategies as st
 
 from echo_core.plugin_api import (
     ExtractAudioRequest,
-    InvalidRequestError,
+    ExtractSubtitlesRequest,
     Picture,
+    Poster,
     PosterRequest,
+    PreviewRequest,
     StoryboardRequest,
 )
 
@@ -26,31 +31,122 @@ def size_of(picture: Picture) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize(
-    ("clip", "at_s", "size"),
+    ("clip", "count", "size"),
     [
-        ("normal.mp4", None, (120, 68)),
-        ("normal.mp4", 2.0, (120, 68)),
-        ("normal.mp4", 99.0, (120, 68)),
-        ("rotated.mp4", None, (90, 160)),
-        ("hdr.mp4", None, (120, 68)),
-        ("one_frame.mp4", None, (64, 64)),
+        ("normal.mp4", 6, (120, 68)),
+        ("rotated.mp4", 6, (90, 160)),
+        ("hdr.mp4", 4, (120, 68)),
+        ("one_frame.mp4", 1, (64, 64)),
+        ("few_keyframes.mp4", 6, (64, 36)),
+        ("sound.mp3", 1, (120, 68)),
+        ("cover.mp3", 1, (120, 68)),
     ],
 )
 async def test_posters_have_the_displayed_shape(
-    work: Work, make_clip: MakeClip, clip: str, at_s: float | None, size: tuple[int, int]
+    work: Work, make_clip: MakeClip, clip: str, count: int, size: tuple[int, int]
 ) -> None:
+    posters = await posters_of(work, make_clip(clip), max_width=120)
+    assert len(posters) == count
+    for poster in posters:
+        assert size_of(poster.picture) == (poster.picture.width, poster.picture.height) == size
+    files = set(posters[0].picture.path.parent.iterdir())
+    assert files == {poster.picture.path for poster in posters}, "nothing else is left"
+
+
+async def posters_of(work: Work, path: Path, *, max_width: int = 1280) -> tuple[Poster, ...]:
+    request = PosterRequest(path=path, media=await work.inspect(path), out_dir=work.out_dir(), max_width=max_width)
+    return await work.transcoder.posters(request)
+
+
+def mean_rgb(picture: Picture) -> tuple[float, ...]:
+    """Of the middle half."""
+    with av.open(str(picture.path)) as container:
+        frame = next(container.decode(video=0)).reformat(format="rgb24")
+    data, line = bytes(frame.planes[0]), frame.planes[0].line_size
+    rows = range(frame.height // 4, frame.height * 3 // 4)
+    columns = range(frame.width // 4, frame.width * 3 // 4)
+    values = [data[y * line + 3 * x : y * line + 3 * x + 3] for y in rows for x in columns]
+    return tuple(sum(value[c] for value in values) / len(values) for c in range(3))
+
+
+async def test_neither_black_nor_a_fade_becomes_the_poster(work: Work, make_clip: MakeClip) -> None:
+    """Eight seconds of black, a fade, then pictures, then a blank one."""
+    posters = await posters_of(work, make_clip("black_then_pictures.mp4"))
+    best = max(posters, key=lambda poster: poster.score)
+    assert 9.5 <= best.at_s <= 14.5
+    assert sum(mean_rgb(best.picture)) > 100
+    assert all(poster.score < best.score / 2 for poster in posters if poster.at_s < 7 or poster.at_s > 15)
+
+
+async def test_a_sharp_picture_beats_a_blurred_one(work: Work, make_clip: MakeClip) -> None:
+    posters = await posters_of(work, make_clip("half_blurred.mp4"))
+    assert max(posters, key=lambda poster: poster.score).at_s >= 3
+
+
+async def test_the_cover_is_the_poster_of_a_song(work: Work, make_clip: MakeClip) -> None:
+    (cover,) = await posters_of(work, make_clip("cover.mp3"))
+    (wave,) = await posters_of(work, make_clip("sound.mp3"))
+    red, green, blue = mean_rgb(cover.picture)
+    assert (red < 40, green < 40, blue > 200) == (True, True, True)
+    assert mean_rgb(wave.picture) != pytest.approx((0, 0, 0), abs=1), "the sound can be seen"
+
+
+def test_what_is_black_white_or_blank_counts_for_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "x.jpg"
+    path.write_bytes(b"x")
+    for grey in (bytes([10] * 576), bytes([250] * 576), bytes([120] * 576)):
+        assert measured(path, 0.0, grey).visible == 0
+    checked = bytes([60, 200] * 288)
+    assert measured(path, 0.0, checked).visible == 1
+
+
+@pytest.mark.parametrize("clip", ["normal.mp4", "black_then_pictures.mp4", "one_frame.mp4", "hdr.mp4"])
+async def test_previews_move_and_are_small(work: Work, make_clip: MakeClip, clip: str) -> None:
     path = make_clip(clip)
-    request = PosterRequest(path=path, media=await work.inspect(path), out_dir=work.out_dir(), at_s=at_s, max_width=120)
-    poster = await work.transcoder.poster(request)
-    assert size_of(poster) == (poster.width, poster.height) == size
+    media = await work.inspect(path)
+    preview = await work.transcoder.preview(
+        PreviewRequest(path=path, media=media, out_dir=work.out_dir(), max_width=100, duration_s=3)
+    )
+    data = preview.path.read_bytes()
+    assert (data[:4], data[8:12]) == (b"RIFF", b"WEBP")
+    frames = data.count(b"ANMF")
+    assert frames <= 26
+    if media.duration_s > 3:
+        assert frames >= 8
+    assert preview.width <= 100
 
 
-async def test_sound_alone_has_no_poster(work: Work, make_clip: MakeClip) -> None:
-    path = make_clip("cover.mp3")
-    request = PosterRequest(path=path, media=await work.inspect(path), out_dir=work.out_dir())
-    with pytest.raises(InvalidRequestError) as caught:
-        await work.transcoder.poster(request)
-    assert caught.value.code == "media_no_video"
+async def test_subtitles_become_webvtt_with_their_languages(work: Work, make_clip: MakeClip) -> None:
+    path = make_clip("two_languages.mkv")
+    media = await work.inspect(path)
+    assert [(s.language, s.title, s.forced) for s in media.subtitles] == [("de", "Deutsch", False), ("", "Signs", True)]
+    made = await work.transcoder.extract_subtitles(
+        ExtractSubtitlesRequest(path=path, media=media, out_dir=work.out_dir())
+    )
+    assert [one.stream for one in made] == list(media.subtitles)
+    for one in made:
+        text = one.path.read_text()
+        assert text.startswith("WEBVTT")
+        # Behind the first samples of the encoder of the sound, as the picture is too.
+        assert re.search(r"00:00\.0\d\d --> 00:01\.0\d\d\nhello", text)
+
+
+async def test_every_sound_becomes_a_rendition_in_its_language(work: Work, make_clip: MakeClip) -> None:
+    path = make_clip("two_languages.mkv")
+    for result in (await work.package(path), await work.encode(path)):
+        sounds = [one for one in result.renditions if one.kind == "audio"]
+        assert [(one.name, one.language, one.title) for one in sounds] == [
+            ("audio", "fr", "Français"),
+            ("audio-2", "en", "Commentary"),
+        ]
+
+
+async def test_sound_alone_gets_a_picture_of_itself(work: Work, make_clip: MakeClip) -> None:
+    result = await work.encode(make_clip("sound.mp3"), short_sides=(90, 48))
+    picture, sound = result.renditions
+    assert (picture.kind, picture.width, picture.height) == ("video", 160, 90)
+    assert sound.kind == "audio"
+    assert picture.duration_s == pytest.approx(sound.duration_s, abs=0.25)
 
 
 @pytest.mark.parametrize("clip", ["normal.mp4", "few_keyframes.mp4", "one_frame.mp4", "rotated.mp4", "hdr.mp4"])

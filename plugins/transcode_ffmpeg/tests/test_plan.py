@@ -71,8 +71,9 @@ def test_a_packaged_source_gets_only_rungs_well_below_it() -> None:
     assert names(320, 180, packaged=True) == []
 
 
-def test_sound_alone_gets_no_rungs() -> None:
-    assert plan_ladder(PlanLadder(media=MediaInfo(container="mp3", duration_s=9, size_bytes=1))) == ()
+def test_sound_alone_gets_one_rung_of_a_picture_of_it() -> None:
+    (rung,) = plan_ladder(PlanLadder(media=MediaInfo(container="mp3", duration_s=9, size_bytes=1)))
+    assert (rung.name, rung.width, rung.height) == ("720p", 1280, 720)
 
 
 def test_fast_pictures_may_use_more_bits() -> None:

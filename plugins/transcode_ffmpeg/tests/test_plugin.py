@@ -28,7 +28,7 @@ async def test_opens_a_transcoder_that_has_what_the_spec_promises(tmp_path: Path
     async with spec.open(context) as transcoder:
         assert spec.capabilities == {
             name
-            for name in ("package", "poster", "storyboard", "extract_audio")
+            for name in ("package", "posters", "preview", "storyboard", "extract_audio", "extract_subtitles")
             if getattr(transcoder, f"supports_{name}")
         }
 

@@ -6,9 +6,21 @@ from uuid import UUID
 import m3u8
 import pytest
 
+from echo_core.plugin_api.transcoder import Segment
 from tests.fakes.api import LIMITS, OTHER, OWNER, FakeApi, bearer, begin, uploaded
 
-PARTS = ["", "/master.m3u8", "/renditions/720p.m3u8", "/poster.jpg", "/storyboard.vtt", "/storyboard/sheet-000.jpg"]
+PARTS = [
+    "",
+    "/master.m3u8",
+    "/renditions/720p.m3u8",
+    "/poster.jpg",
+    "/posters/poster-1.jpg",
+    "/preview.webp",
+    "/captions/embedded-1.m3u8",
+    "/captions/embedded-1.vtt",
+    "/storyboard.vtt",
+    "/storyboard/sheet-000.jpg",
+]
 
 
 def url(video_id: UUID | str, part: str = "") -> str:
@@ -18,7 +30,19 @@ def url(video_id: UUID | str, part: str = "") -> str:
 async def whole_video(api: FakeApi, video_id: UUID) -> None:
     await api.add_rendition(video_id)
     await api.add_rendition(video_id, "audio", type="audio", codecs="mp4a.40.2", width=0, height=0, fps=0, channels=2)
-    await api.add_artefact(video_id, "poster", "poster.jpg", content_type="image/jpeg")
+    for number in (1, 2, 3):
+        facts = {"at_s": 10.0 * number, "score": 0.9 if number == 2 else 0.1, "width": 1280, "height": 720}
+        await api.add_artefact(video_id, "poster", f"poster-{number}.jpg", content_type="image/jpeg", facts=facts)
+    await api.add_artefact(video_id, "preview", "preview.webp", content_type="image/webp")
+    facts = {"language": "de", "title": "Deutsch", "forced": False}
+    await api.add_artefact(
+        video_id,
+        "captions",
+        "embedded-1.vtt",
+        content_type="text/vtt",
+        facts=facts,
+        segments=(Segment(duration_s=7.5, offset_bytes=0, length_bytes=40),),
+    )
     index = await api.add_artefact(video_id, "storyboard", "storyboard.vtt", generation="")
     api.storage.store(
         index.storage_key, b"WEBVTT\n\n00:00:00.000 --> 00:00:02.000\nsheet-000.jpg#xywh=0,0,160,90\n", "text/vtt"
@@ -84,7 +108,17 @@ async def test_every_part_needs_a_token_of_its_own_video(part: str) -> None:
     assert (stranger.status_code, foreign.status_code) == (404, 404)
 
 
-@pytest.mark.parametrize("part", ["/poster.jpg", "/storyboard/sheet-000.jpg", ""])
+@pytest.mark.parametrize(
+    "part",
+    [
+        "/poster.jpg",
+        "/posters/poster-3.jpg",
+        "/preview.webp",
+        "/captions/embedded-1.vtt",
+        "/storyboard/sheet-000.jpg",
+        "",
+    ],
+)
 async def test_bytes_come_from_signed_urls_of_the_storage(part: str) -> None:
     api = FakeApi()
     async with api.client() as client:
@@ -159,3 +193,66 @@ async def test_a_deleted_video_stops_playing() -> None:
         await client.delete(f"/api/v1/videos/{video_id}")
         answers = [await client.get(url(video_id, part)) for part in PARTS]
     assert {a.status_code for a in answers} == {404}
+
+
+async def test_the_best_picture_is_the_poster_until_the_owner_chooses_another() -> None:
+    api = FakeApi()
+    async with api.client() as client:
+        video_id, _ = await uploaded(api, client)
+        await whole_video(api, video_id)
+        details = f"/api/v1/videos/{video_id}/details"
+        before = (await client.get(details)).json()
+        refused = await client.put(f"/api/v1/videos/{video_id}/metadata", json={"poster": "poster-7"})
+        chosen = await client.put(f"/api/v1/videos/{video_id}/metadata", json={"poster": "poster-3"})
+        after = (await client.get(details)).json()
+        poster = await client.get(url(video_id, "/poster.jpg"))
+        direct = await client.get(after["posterUrl"])
+        await client.put(f"/api/v1/videos/{video_id}/metadata", json={"poster": ""})
+        again = (await client.get(details)).json()
+    assert [(p["name"], p["chosen"]) for p in before["posters"]] == [
+        ("poster-1", False),
+        ("poster-2", True),
+        ("poster-3", False),
+    ]
+    assert [p["atSeconds"] for p in before["posters"]] == [10.0, 20.0, 30.0]
+    assert (refused.status_code, refused.json()["code"]) == (422, "unknown_poster")
+    assert "poster-1, poster-2, poster-3" in refused.json()["remedy"]
+    assert (chosen.status_code, chosen.json()["poster"]) == (200, "poster-3")
+    assert [p["name"] for p in after["posters"] if p["chosen"]] == ["poster-3"]
+    for answer in (poster, direct):
+        assert api.storage.grants[_grant(answer.headers["location"])].subject.endswith("poster-3.jpg")
+    assert "/poster.jpg?" in before["posterUrl"]
+    assert again["posterUrl"] == before["posterUrl"]
+
+
+async def test_captions_are_offered_with_their_language() -> None:
+    api = FakeApi()
+    async with api.client() as client:
+        video_id, _ = await uploaded(api, client)
+        await whole_video(api, video_id)
+        details = (await client.get(f"/api/v1/videos/{video_id}/details")).json()
+    (caption,) = details["captions"]
+    assert (caption["name"], caption["language"], caption["title"]) == ("embedded-1", "de", "Deutsch")
+    async with api.client(user=None) as player:
+        master = m3u8.loads((await player.get(details["playbackUrl"])).text, uri=details["playbackUrl"])
+        (track,) = [media for media in master.media if media.type == "SUBTITLES"]
+        assert (track.language, track.name, track.default) == ("de", "Deutsch", "NO")
+        playlist = m3u8.loads((await player.get(track.absolute_uri)).text)
+        text = await player.get(caption["url"])
+    assert [segment.duration for segment in playlist.segments] == [7.5]
+    assert text.status_code == 302
+
+
+async def test_sounds_are_offered_in_the_order_of_their_tracks() -> None:
+    api = FakeApi()
+    async with api.client() as client:
+        video_id, _ = await uploaded(api, client)
+        await api.add_rendition(video_id)
+        for number, language in ((10, "it"), (2, "en"), (1, "fr")):
+            name = "audio" if number == 1 else f"audio-{number}"
+            await api.add_rendition(
+                video_id, name, type="audio", codecs="mp4a.40.2", language=language, width=0, height=0
+            )
+        master = m3u8.loads((await client.get(url(video_id, "/master.m3u8"))).text)
+    assert [(media.language, media.default) for media in master.media] == [("fr", "YES"), ("en", "NO"), ("it", "NO")]
+    assert len({media.name for media in master.media}) == 3

@@ -334,6 +334,15 @@ class Farm:
             )
             await uow.jobs.save(before, replace(before, steps=steps))
 
+    async def lose(self, job_id: JobId, name: str) -> None:
+        """Let the lease of a running step run out for good, however often its worker renews it meanwhile."""
+        lost = (await self.job(job_id)).step_named(name)
+        async with asyncio.timeout(DEADLINE_S):
+            while (step := (await self.job(job_id)).step_named(name)).attempt == lost.attempt:
+                if step.state is StepState.RUNNING:
+                    await self.expire(step)
+                await asyncio.sleep(0.05)
+
 
 @pytest.fixture(autouse=True)
 def plain_tracebacks() -> Iterator[None]:

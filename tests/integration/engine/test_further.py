@@ -109,7 +109,7 @@ async def test_a_lost_part_is_made_again_and_the_others_are_not(farm: Farm) -> N
     async with farm.worker("a", cpu=3):
         job = await farm.submit()
         await farm.until(job.id, lambda j: sum(s is StepState.SUCCEEDED for s in states(j).values()) == 3)
-        await farm.expire((await farm.job(job.id)).step_named("part.001"))
+        await farm.lose(job.id, "part.001")
         await farm.until(job.id, lambda j: j.step_named("part.001").attempt == 2)
         work.hold["part.001"].set()
         job = await farm.finished(job.id)

@@ -77,7 +77,7 @@ async def test_sound_alone_is_playable_without_ladder_or_pictures(farm: Farm, tm
         job = await farm.finished((await farm.submit(media=media(tmp_path, picture=False))).id)
     assert job.state is JobState.SUCCEEDED
     assert (await farm.video(job.video_id)).status is VideoStatus.READY
-    assert {states(job)[name] for name in ("poster", "storyboard")} == {StepState.SKIPPED}
+    assert {states(job)[name] for name in ("preview", "storyboard")} == {StepState.SKIPPED}
     async with farm.units_of_work.for_worker() as uow:
         assert await uow.artefacts.has_rendition(job.video_id)
 
