@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 
 from echo_core.adapters.embedded.child import Child
-from echo_core.adapters.embedded.datadir import DataDir, process_of
+from echo_core.adapters.embedded.datadir import DataDir, process_of, start_of
 
 NOTE = "children.json"
 STOP_GRACE_S = 15.0
@@ -22,7 +22,7 @@ KILL_GRACE_S = 5.0
 def note_child(data_dir: DataDir, child: Child) -> None:
     """Note a child, in place of an earlier one of its name, so that a later run can find it."""
     with suppress(psutil.Error):  # it may be gone already
-        started_at = psutil.Process(child.pid).create_time()
+        started_at = start_of(child.pid)
         noted = data_dir.read_run(NOTE)
         command = child.command
         noted[command.name] = {

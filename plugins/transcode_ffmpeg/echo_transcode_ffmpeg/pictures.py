@@ -56,7 +56,9 @@ async def preview(tools: Tools, config: FfmpegConfig, request: PreviewRequest) -
     lasts_s = request.duration_s / len(moments)
     streams = []
     for at_s in moments:
-        source = ffmpeg.input(arguments.file_url(request.path), ss=f"{at_s:.3f}", t=f"{lasts_s:.3f}", **arguments.INPUT)
+        # One thread for each of the decoders: what they all reserve would exceed the limit of address space.
+        where = {"ss": f"{at_s:.3f}", "t": f"{lasts_s:.3f}", "threads": 1}
+        source = ffmpeg.input(arguments.file_url(request.path), **where, **arguments.INPUT)
         stream = graph.progressive(source["V:0"], video).filter("fps", fps=PREVIEW_FPS, start_time=0, eof_action="pass")
         streams.append(still(stream, video, width, height, tools, "yuv420p"))
     stream = ffmpeg.concat(*streams) if len(streams) > 1 else streams[0]

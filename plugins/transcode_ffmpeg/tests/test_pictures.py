@@ -6,14 +6,17 @@ from pathlib import Path
 
 import av
 import pytest
+from echo_transcode_ffmpeg.config import FfmpegConfig
 from echo_transcode_ffmpeg.pictures import default_interval
 from echo_transcode_ffmpeg.posters import measured
+from echo_transcode_ffmpeg.transcoder import FfmpegTranscoder
 from hypothesis import given
 from hypothesis import strategies as st
 
 from echo_core.plugin_api import (
     ExtractAudioRequest,
     ExtractSubtitlesRequest,
+    InspectRequest,
     Picture,
     Poster,
     PosterRequest,
@@ -182,3 +185,12 @@ async def test_late_sound_keeps_its_time_for_speech(work: Work, make_clip: MakeC
     path = make_clip("late_sound.mp4")
     request = ExtractAudioRequest(path=path, media=await work.inspect(path), out_dir=work.out_dir())
     assert (await work.transcoder.extract_audio(request)).duration_s == pytest.approx(6.5, abs=0.1)
+
+
+async def test_preview_keeps_to_the_smallest_limit_of_memory(make_clip: MakeClip, tmp_path: Path) -> None:
+    """Four decoders at once reserve much address space, which other work does not."""
+    transcoder = FfmpegTranscoder(FfmpegConfig(memory_limit_bytes=1 << 30))
+    path = make_clip("large.mp4")
+    media = await transcoder.inspect(InspectRequest(path=path))
+    picture = await transcoder.preview(PreviewRequest(path=path, media=media, out_dir=tmp_path))
+    assert picture.path.stat().st_size > 0

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
 
-from echo_core.adapters.embedded.datadir import DataDir
+from echo_core.adapters.embedded.datadir import DataDir, find_instance, start_of
 from echo_core.adapters.embedded.leftovers import note_child
 from echo_core.adapters.embedded.postgres import EmbeddedPostgres
 from echo_core.adapters.embedded.services import Server, embedded_services
@@ -46,7 +47,7 @@ async def test_stranger_with_a_noted_number_is_left_alone(settings: Settings) ->
     try:
         facts = {
             "pid": stranger.pid,
-            "started_at": psutil.Process(stranger.pid).create_time(),
+            "started_at": start_of(stranger.pid),
             "argv": ["postgres"],
             "cwd": str(data_dir.postgres / "18"),
             "stop_signal": 9,
@@ -77,3 +78,14 @@ async def test_damaged_notes_do_not_hinder(settings: Settings, text: str) -> Non
         (data_dir.run / name).write_text(text)
     async with embedded_services(settings, fsync=False):
         pass
+
+
+def test_instance_is_found_after_the_clock_was_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data_dir = DataDir(tmp_path)
+    data_dir.prepare()
+    with data_dir.announced(public_url="http://a", database_url="postgresql://b", redis_url="redis://c") as instance:
+        started_at = psutil.Process().create_time()
+        # The system reckons it from the clock and the time that it runs, so that it moves when the clock is set.
+        monkeypatch.setattr(psutil.Process, "create_time", lambda self: started_at + 60)
+        assert find_instance(tmp_path) == instance
+    assert find_instance(tmp_path) is None
