@@ -18,16 +18,20 @@ from pydantic import TypeAdapter
 from echo_core.application.transcoding import (
     MEDIA,
     PACKAGED,
+    Made,
     boundaries_of,
+    copied,
     encoded,
+    fixed,
     media_in,
     media_of,
     pixels,
     source_needs,
+    worth_keeping,
 )
 from echo_core.domain.artefacts import PIECE_KIND, RENDITION_KIND
 from echo_core.plugin_api.errors import InvalidRequestError, ProviderError
-from echo_core.plugin_api.json import JsonObject, JsonValue
+from echo_core.plugin_api.json import JsonObject
 from echo_core.plugin_api.needs import Needs
 from echo_core.plugin_api.steps import (
     ArtefactFile,
@@ -148,6 +152,7 @@ def _further(cut: Cut, media: MediaInfo, *, with_sound: bool) -> list[FurtherSte
     steps = []
     if cut.whole or (with_sound and media.audio):
         steps.append(FurtherStep(spec=WHOLE_STEP, consumes=(MEDIA, PIECES), share=max(0.01, 1.0 - share)))
+    whole = tuple(step.name for step in steps)
     made = []
     for number in range(len(cut.starts_s)):
         start_s, end_s = cut.bounds(number)
@@ -162,7 +167,8 @@ def _further(cut: Cut, media: MediaInfo, *, with_sound: bool) -> list[FurtherSte
                 share=share * length_s / media.duration_s,
             )
         )
-    steps.append(FurtherStep(spec=JOIN_STEP, consumes=(PIECES, *made), produces=("joined",)))
+    # After what is whole: which rungs are worth keeping depends on what that came out as.
+    steps.append(FurtherStep(spec=JOIN_STEP, consumes=(PIECES, *made), produces=("joined",), after=whole))
     return steps
 
 
@@ -219,22 +225,39 @@ class JoinStep:
         """Raises ``ProviderError`` (``pieces_do_not_fit``) and ``InvalidRequestError`` (``pieces_gone``)."""
         cut = cut_of(context.inputs[PIECES])
         count = _decodable(context.inputs, len(cut.starts_s))
-        pieces = {piece.name: piece for piece in await context.stored(PIECE_KIND)}
-        joined = []
-        for number, rung in enumerate(cut.rungs):
-            wanted = [_piece_name(rung.name, n) for n in range(count)]
-            if missing := [name for name in wanted if name not in pieces]:
-                raise InvalidRequestError(
-                    f"The piece {missing[0]} is not there any more.",
-                    code="pieces_gone",
-                    remedy="Retry the step split: it has all pieces made again.",
-                )
-            artefact = await _join(context, rung, [pieces[name] for name in wanted])
+        stored = {piece.name: piece for piece in await context.stored(PIECE_KIND)}
+        pieces = {rung: _of_rung(stored, rung.name, count) for rung in cut.rungs}
+        made = [Made.of(rung.name, own[0].facts, average_bps=_average_bps(own)) for rung, own in pieces.items()]
+        kept = worth_keeping([*fixed(await copied(context)), *made, *fixed(await _whole(context, cut))])
+        rungs = [rung for rung in cut.rungs if rung.name in kept]
+        for number, rung in enumerate(rungs):
+            artefact = await _join(context, rung, pieces[rung])
             await context.publish([artefact])
             await asyncio.to_thread(artefact.path.unlink)
-            joined.append(rung.name)
-            context.report_progress((number + 1) / len(cut.rungs))
-        return StepResult(output={"renditions": list[JsonValue](joined)}, discards=[PIECE_KIND])
+            context.report_progress((number + 1) / len(rungs))
+        return StepResult(output={"renditions": [rung.name for rung in rungs]}, discards=[PIECE_KIND])
+
+
+def _of_rung(stored: Mapping[str, StoredArtefact], rung: str, count: int) -> list[StoredArtefact]:
+    names = [_piece_name(rung, number) for number in range(count)]
+    if missing := [name for name in names if name not in stored]:
+        raise InvalidRequestError(
+            f"The piece {missing[0]} is not there any more.",
+            code="pieces_gone",
+            remedy="Retry the step split: it has all pieces made again.",
+        )
+    return [stored[name] for name in names]
+
+
+async def _whole(context: StepContext, cut: Cut) -> list[StoredArtefact]:
+    """What there is of the rungs that are made in one go."""
+    wanted = {f"{rung.name}.mp4" for rung in cut.whole}
+    return [artefact for artefact in await context.stored(RENDITION_KIND) if artefact.name in wanted]
+
+
+def _average_bps(pieces: Sequence[StoredArtefact]) -> int:
+    segments = [segment for piece in pieces for segment in piece.segments]
+    return round(sum(s.length_bytes for s in segments) * 8 / sum(s.duration_s for s in segments))
 
 
 def _decodable(inputs: Mapping[str, JsonObject], count: int) -> int:
@@ -274,7 +297,7 @@ async def _join(context: StepContext, rung: Rung, pieces: Sequence[StoredArtefac
         **first.facts,
         "duration_s": duration_s,
         "peak_bitrate_bps": max(int(str(piece.facts["peak_bitrate_bps"])) for piece in pieces),
-        "average_bitrate_bps": round(sum(s.length_bytes for s in segments) * 8 / duration_s),
+        "average_bitrate_bps": _average_bps(pieces),
     }
     return ArtefactFile(
         kind=RENDITION_KIND,

@@ -28,6 +28,7 @@ from echo_core.application.transcoding import (
     MEDIA_INFO,
     PACKAGED,
     boundaries_of,
+    copied,
     directory,
     encoded,
     media_in,
@@ -36,6 +37,7 @@ from echo_core.application.transcoding import (
     pixels,
     rendition_artefact,
     source_needs,
+    without_idle,
 )
 from echo_core.domain.artefacts import (
     CAPTIONS_KIND,
@@ -190,7 +192,8 @@ class LadderStep:
         if packaged is not None:
             if not rungs:
                 return StepResult(skipped_reason="The source is small enough to be its own ladder.")
-            return await encoded(context, rungs, segment_s=self.segment_s, align_to_s=boundaries_of(packaged))
+            made = await encoded(context, rungs, segment_s=self.segment_s, align_to_s=boundaries_of(packaged))
+            return without_idle(made, above=await copied(context))
         if len(rungs) < 2:  # one rung, or only sound: there is no order to choose
             return await encoded(context, rungs, segment_s=self.segment_s, with_audio=True)
         return await self._lowest_first(context, rungs)
@@ -213,6 +216,7 @@ class LadderStep:
             segment_s=self.segment_s,
             on_progress=lambda fraction: report(share + (1 - share) * fraction),
         )
+        second = without_idle(second, below=first.artefacts)
         return StepResult(
             output={"renditions": [*_output_names(first), *_output_names(second)]},
             artefacts=second.artefacts,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -11,11 +12,16 @@ from pydantic import TypeAdapter
 from echo_core.domain.artefacts import RENDITION_KIND
 from echo_core.plugin_api.json import JsonObject, JsonValue
 from echo_core.plugin_api.needs import Needs
-from echo_core.plugin_api.steps import ArtefactFile, StepContext, StepOutlook, StepResult
+from echo_core.plugin_api.steps import ArtefactFile, StepContext, StepOutlook, StepResult, StoredArtefact
 from echo_core.plugin_api.transcoder import LadderRequest, MediaInfo, Rendition, Rung
 
 MEDIA: Final = "media"
 PACKAGED: Final = "packaged"
+
+BETTER: Final = 1.3
+"""How much more than the one below it a rung has to cost: going down by less than that helps no player."""
+PORTABLE_SHORT_SIDE: Final = 1080
+"""What every phone and television decodes."""
 
 MEDIA_INFO: Final = TypeAdapter(MediaInfo)
 _times = TypeAdapter(tuple[float, ...])
@@ -93,6 +99,79 @@ async def encoded(
         artefacts=[rendition_artefact(r) for r in result.renditions],
         warnings=result.warnings,
     )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Made:
+    """A picture rendition as it came out. ``fixed``: it stays, being copied or watched already."""
+
+    name: str
+    codec: str
+    short_side: int
+    average_bps: int
+    fixed: bool = False
+
+    @classmethod
+    def of(cls, name: str, facts: JsonObject, *, average_bps: int | None = None, fixed: bool = False) -> Made:
+        """From the facts that are kept of it, or of one of its pieces."""
+        return cls(
+            name=name,
+            codec=str(facts["codecs"]).partition(".")[0],
+            short_side=min(int(str(facts["width"])), int(str(facts["height"]))),
+            average_bps=int(str(facts["average_bitrate_bps"])) if average_bps is None else average_bps,
+            fixed=fixed,
+        )
+
+
+def worth_keeping(made: Sequence[Made]) -> set[str]:
+    """The names of those, highest first, that a player gains by. Each codec is a ladder of its own.
+
+    Its highest stays, and every other that costs clearly less than the one above it and clearly more than what is fixed
+    below; and the first that everything decodes, whatever it costs.
+    """
+    kept = set()
+    for codec in {one.codec for one in made}:
+        ladder = [one for one in made if one.codec == codec]
+        above: Made | None = None
+        portable = False
+        for number, one in enumerate(ladder):
+            below_bps = next((lower.average_bps for lower in ladder[number + 1 :] if lower.fixed), 0)
+            apart = above is None or (
+                above.average_bps >= BETTER * one.average_bps and one.average_bps >= BETTER * below_bps
+            )
+            fits = one.short_side <= PORTABLE_SHORT_SIDE
+            if one.fixed or apart or (fits and not portable):
+                kept.add(one.name)
+                above, portable = one, portable or fits
+    return kept
+
+
+def without_idle(
+    result: StepResult, *, above: Sequence[StoredArtefact] = (), below: Sequence[ArtefactFile] = ()
+) -> StepResult:
+    """The result without the rungs that no player gains by, beside what stays ``above`` and ``below`` them."""
+    made = [Made.of(_name(one), one.facts) for one in result.artefacts if _is_picture(one)]
+    kept = worth_keeping([*fixed(above), *made, *fixed(below)])
+    artefacts = [one for one in result.artefacts if not _is_picture(one) or _name(one) in kept]
+    return dataclasses.replace(result, output={"renditions": [_name(one) for one in artefacts]}, artefacts=artefacts)
+
+
+def fixed(artefacts: Sequence[ArtefactFile | StoredArtefact]) -> list[Made]:
+    """The pictures among these renditions, as what stays."""
+    return [Made.of(_name(one), one.facts, fixed=True) for one in artefacts if _is_picture(one)]
+
+
+async def copied(context: StepContext) -> list[StoredArtefact]:
+    """The renditions that are the source's own picture or sound."""
+    return [artefact for artefact in await context.stored(RENDITION_KIND) if artefact.facts["copied"]]
+
+
+def _is_picture(artefact: ArtefactFile | StoredArtefact) -> bool:
+    return artefact.facts["type"] == "video"
+
+
+def _name(artefact: ArtefactFile | StoredArtefact) -> str:
+    return Path(artefact.name).stem
 
 
 def source_needs(outlook: StepOutlook) -> Needs:

@@ -82,12 +82,14 @@ class FakeTranscoder(Transcoder):
     """Obeys T1 to T11.
 
     ``calls`` lists the methods called. ``failures`` maps a method's name to the error that it raises. A method waits
-    at ``hold`` (when given) before it finishes, so that a test can act in its middle.
+    at ``hold`` (when given) before it finishes, so that a test can act in its middle. Larger pictures cost more, unless
+    it is ``still``: then each costs the same.
     """
 
     calls: list[str] = field(default_factory=list)
     failures: dict[str, EchoError] = field(default_factory=dict)
     hold: asyncio.Event | None = None
+    still: bool = False
 
     supports_package: ClassVar[bool] = True
     supports_posters: ClassVar[bool] = True
@@ -165,7 +167,15 @@ class FakeTranscoder(Transcoder):
         renditions = []
         if video is not None:
             renditions.append(
-                _rendition(request.out_dir, "source", cuts, width=video.width, height=video.height, fps=video.fps)
+                _rendition(
+                    request.out_dir,
+                    "source",
+                    cuts,
+                    width=video.width,
+                    height=video.height,
+                    fps=video.fps,
+                    size=_segment_bytes(video.width, video.height),
+                )
             )
         renditions += _sounds(request.out_dir, request.media, cuts)
         await self._finish()
@@ -184,7 +194,15 @@ class FakeTranscoder(Transcoder):
         renditions = []
         for number, rung in enumerate(request.rungs):
             renditions.append(
-                _rendition(request.out_dir, rung.name, cuts, width=rung.width, height=rung.height, fps=rung.fps)
+                _rendition(
+                    request.out_dir,
+                    rung.name,
+                    cuts,
+                    width=rung.width,
+                    height=rung.height,
+                    fps=rung.fps,
+                    size=SEGMENT_BYTES if self.still else _segment_bytes(rung.width, rung.height),
+                )
             )
             request.on_progress((number + 1) / (len(request.rungs) + 1))
         if request.with_audio:
@@ -323,15 +341,26 @@ def _sounds(out_dir: Path, media: MediaInfo, cuts: tuple[float, ...]) -> list[Re
     ]
 
 
+def _segment_bytes(width: int, height: int) -> int:
+    return SEGMENT_BYTES + min(width, height) ** 2 // 100
+
+
 def _rendition(
-    out_dir: Path, name: str, cuts: tuple[float, ...], *, width: int = 0, height: int = 0, fps: float = 0.0
+    out_dir: Path,
+    name: str,
+    cuts: tuple[float, ...],
+    *,
+    width: int = 0,
+    height: int = 0,
+    fps: float = 0.0,
+    size: int = SEGMENT_BYTES,
 ) -> Rendition:
     init = _box(b"ftyp", b"iso6") + _box(b"moov", name.encode())
-    segment = _box(b"moof", b"") + _box(b"mdat", bytes(SEGMENT_BYTES - 16))
+    segment = _box(b"moof", b"") + _box(b"mdat", bytes(size - 16))
     path = out_dir / f"{name}.mp4"
     path.write_bytes(init + segment * (len(cuts) - 1))
     segments = tuple(
-        Segment(duration_s=end - start, offset_bytes=len(init) + number * SEGMENT_BYTES, length_bytes=SEGMENT_BYTES)
+        Segment(duration_s=end - start, offset_bytes=len(init) + number * size, length_bytes=size)
         for number, (start, end) in enumerate(pairwise(cuts))
     )
     duration_s = cuts[-1] - cuts[0]
@@ -343,8 +372,8 @@ def _rendition(
         duration_s=duration_s,
         init_length_bytes=len(init),
         segments=segments,
-        peak_bitrate_bps=ceil(max(SEGMENT_BYTES * 8 / segment.duration_s for segment in segments)),
-        average_bitrate_bps=round(len(segments) * SEGMENT_BYTES * 8 / duration_s),
+        peak_bitrate_bps=ceil(max(size * 8 / segment.duration_s for segment in segments)),
+        average_bitrate_bps=round(len(segments) * size * 8 / duration_s),
         width=width,
         height=height,
         fps=fps,

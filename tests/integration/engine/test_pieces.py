@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import pytest
 from echo_core.domain.artefacts import PIECE_KIND, RENDITION_KIND, Artefact
 from echo_core.domain.jobs import Job, JobState, StepState
 from echo_core.plugin_api.steps import Resource
-from echo_core.plugin_api.transcoder import LadderRequest, LadderResult
+from echo_core.plugin_api.transcoder import LadderRequest, LadderResult, PlanLadder, Rung
 from echo_core.testing.fake_transcoder import FakeMedia, FakeTranscoder, write_fake_media
 from tests.integration.engine.conftest import DEADLINE_S, Farm
 
@@ -34,6 +34,13 @@ class NotedTranscoder(FakeTranscoder):
             self.stuck_at_s = -1.0
             await asyncio.Event().wait()
         return await super().encode_ladder(request)
+
+
+class StillTranscoder(FakeTranscoder):
+    """Of a picture that does not move: each of three rungs costs the same."""
+
+    def plan_ladder(self, request: PlanLadder) -> tuple[Rung, ...]:
+        return super().plan_ladder(replace(request, short_sides=(720, 540, 360)))
 
 
 def states(job: Job) -> dict[str, StepState]:
@@ -91,6 +98,23 @@ async def test_long_video_is_encoded_in_pieces_and_looks_as_if_it_was_not(
         async with asyncio.timeout(DEADLINE_S):
             while [key for key in farm.storage.objects if "/piece." in key]:
                 await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("duration_s", [LONG_S, 60.0])
+async def test_rungs_that_cost_no_less_than_the_one_above_are_not_kept(
+    farm: Farm, tmp_path: Path, duration_s: float
+) -> None:
+    farm.transcoder = StillTranscoder(still=True)
+    facts = {"playable": False, "width": 2560, "height": 1440, "duration_s": duration_s}
+    async with farm.worker("a", cpu=2):
+        job = await farm.finished((await submit(farm, tmp_path, slots=2, **facts)).id)
+        assert job.state is JobState.SUCCEEDED
+        found = await artefacts(farm, job)
+    made = next(s for s in job.steps if s.name == ("ladder" if duration_s < LONG_S else "join.000"))
+    # The highest, and the lowest, which was on show before.
+    assert {name for kind, name in found if kind == RENDITION_KIND} == {"720p.mp4", "360p.mp4", "audio.mp4"}
+    assert made.output is not None
+    assert "540p" not in made.output["renditions"]  # type: ignore[operator]
 
 
 async def test_something_to_watch_comes_before_the_pieces(farm: Farm, tmp_path: Path) -> None:
