@@ -229,6 +229,7 @@ class EngineMachine(RuleBasedStateMachine):
         self.ids: dict[int, VideoId] = {}
         self.paths: dict[int, str] = {}
         self.runs: list[Run] = []
+        self.half_purged: set[int] = set()
         self.numbers = 0
         self.counted: tuple[int, list[int]] = (0, [])
         """Statements of the longest use case since this was reset, and which of them were commits."""
@@ -355,8 +356,10 @@ class EngineMachine(RuleBasedStateMachine):
             assert successes[(number, name)] == step.successes
 
     def check_objects(self) -> None:
-        """No row without its object."""
+        """No row without its object; but a purge removes objects first, so that what is left has a name."""
         for number, video in self.model.videos.items():
+            if number in self.half_purged:
+                continue
             for (_, name), (step, token) in video.artefacts.items():
                 assert f"videos/{self.ids[number]}/{step}/{token}/{name}" in self.world.storage.objects
 
@@ -634,6 +637,8 @@ class EngineMachine(RuleBasedStateMachine):
             after.videos.pop(run.key[0], None)
         handler = PurgeStep(self.world.worker)
         cut_off, _ = self.attempt("purge", lambda: self.run_purge(handler, run), crash)
+        if cut_off:
+            self.half_purged.add(run.key[0])
         self.adopt(*((self.model, after) if cut_off else (after,)))
         if run.key[0] not in self.model.videos:
             assert not [key for key in self.world.storage.objects if str(self.ids[run.key[0]]) in key]
