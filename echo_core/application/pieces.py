@@ -27,6 +27,7 @@ from echo_core.application.transcoding import (
     media_of,
     pixels,
     source_needs,
+    tuned,
     worth_keeping,
 )
 from echo_core.domain.artefacts import PIECE_KIND, RENDITION_KIND
@@ -141,6 +142,7 @@ class SplitStep:
         )
         if not starts:
             return StepResult(skipped_reason="It is short enough to be encoded in one go.")
+        rungs = await tuned(context, rungs)
         whole = rungs[-1:] if packaged is None and len(rungs) > 1 else ()
         cut = Cut(starts_s=starts, rungs=rungs[: len(rungs) - len(whole)], whole=whole)
         output: JsonObject = _cut.dump_python(cut, mode="json")

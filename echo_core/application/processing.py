@@ -37,6 +37,7 @@ from echo_core.application.transcoding import (
     pixels,
     rendition_artefact,
     source_needs,
+    tuned,
     without_idle,
 )
 from echo_core.domain.artefacts import (
@@ -192,6 +193,7 @@ class LadderStep:
         if packaged is not None:
             if not rungs:
                 return StepResult(skipped_reason="The source is small enough to be its own ladder.")
+            rungs = await tuned(context, rungs)
             made = await encoded(context, rungs, segment_s=self.segment_s, align_to_s=boundaries_of(packaged))
             return without_idle(made, above=await copied(context))
         if len(rungs) < 2:  # one rung, or only sound: there is no order to choose
@@ -210,6 +212,7 @@ class LadderStep:
             on_progress=lambda fraction: report(share * fraction),
         )
         await context.publish(first.artefacts)
+        rest = await tuned(context, rest)
         second = await encoded(
             context,
             rest,
@@ -420,6 +423,7 @@ def process_steps(*, max_duration_s: float, segment_s: float, short_sides: tuple
             after=("package",),
             retry=probe,
             weight=0.001,
+            needs=source_needs,
         ),
         *(
             dataclasses.replace(

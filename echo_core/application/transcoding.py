@@ -13,7 +13,7 @@ from echo_core.domain.artefacts import RENDITION_KIND
 from echo_core.plugin_api.json import JsonObject, JsonValue
 from echo_core.plugin_api.needs import Needs
 from echo_core.plugin_api.steps import ArtefactFile, StepContext, StepOutlook, StepResult, StoredArtefact
-from echo_core.plugin_api.transcoder import LadderRequest, MediaInfo, Rendition, Rung
+from echo_core.plugin_api.transcoder import LadderRequest, MediaInfo, Rendition, Rung, TuneRequest
 
 MEDIA: Final = "media"
 PACKAGED: Final = "packaged"
@@ -64,6 +64,18 @@ def rendition_artefact(rendition: Rendition) -> ArtefactFile:
         facts=facts,
         init_length_bytes=rendition.init_length_bytes,
         segments=rendition.segments,
+    )
+
+
+async def tuned(context: StepContext, rungs: tuple[Rung, ...]) -> tuple[Rung, ...]:
+    """The rungs as they suit what the video shows."""
+    return await context.transcoder.tune_ladder(
+        TuneRequest(
+            path=await context.fetch_source(),
+            media=media_of(context),
+            out_dir=directory(context, "trial"),
+            rungs=rungs,
+        )
     )
 
 

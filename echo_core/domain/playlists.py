@@ -94,10 +94,11 @@ def captions_playlist(uri: str, duration_s: float) -> str:
 
 
 def in_playing_order(variants: Sequence[VideoVariant]) -> list[VideoVariant]:
-    """The variant to begin with, then the others by rising bandwidth."""
+    """The variant to begin with, then the others by rising bandwidth. It is one that every player can decode."""
     rising = sorted(variants, key=lambda v: (v.peak_bitrate_bps, v.height, v.uri))
-    modest = [v for v in rising if min(v.width, v.height) <= LEADING_SHORT_SIDE]
-    first = max(modest, key=lambda v: (min(v.width, v.height), v.peak_bitrate_bps)) if modest else rising[0]
+    everywhere = [v for v in rising if v.codecs.startswith("avc1")] or rising
+    modest = [v for v in everywhere if min(v.width, v.height) <= LEADING_SHORT_SIDE]
+    first = max(modest, key=lambda v: (min(v.width, v.height), v.peak_bitrate_bps)) if modest else everywhere[0]
     return [first, *(v for v in rising if v is not first)]
 
 

@@ -76,6 +76,7 @@ from echo_core.plugin_api.storage import (
 )
 from echo_core.plugin_api.transcoder import (
     AudioStream,
+    Codec,
     EstimateRequest,
     ExtractAudioRequest,
     ExtractedAudio,
@@ -102,6 +103,7 @@ from echo_core.plugin_api.transcoder import (
     SubtitleStream,
     Transcoder,
     TranscoderHealth,
+    TuneRequest,
     VideoStream,
     ignore_progress,
 )
@@ -115,6 +117,7 @@ __all__ = [
     "AuthError",
     "BeginUpload",
     "Clock",
+    "Codec",
     "CommandsSpec",
     "DomainError",
     "EchoError",
@@ -183,6 +186,7 @@ __all__ = [
     "Transcoder",
     "TranscoderHealth",
     "TranscoderSpec",
+    "TuneRequest",
     "UnavailableError",
     "UnknownOutcomeError",
     "UploadOffset",

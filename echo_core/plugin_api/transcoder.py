@@ -40,6 +40,8 @@ from echo_core.plugin_api.errors import NotSupportedError
 from echo_core.plugin_api.json import JsonValue
 from echo_core.plugin_api.needs import Needs
 
+Codec = Literal["h264", "hevc", "av1"]
+"""Of an encoded picture. Every player knows ``h264``."""
 ProgressCallback = Callable[[float], None]
 
 
@@ -153,13 +155,16 @@ class Rendition:
 
 @dataclass(frozen=True, kw_only=True)
 class Rung:
-    """One step of the ladder to encode: a video rendition of this name, even size and bitrate ceiling."""
+    """One step of the ladder to encode: a video rendition of this name, even size, bitrate ceiling and codec."""
 
     name: str
     width: int
     height: int
     fps: float
     max_bitrate_bps: int
+    codec: Codec = "h264"
+    crf: float | None = None
+    """The constant rate factor, in the measure of x264, that suits what is shown; None: the transcoder's own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,6 +210,16 @@ class PlanLadder:
     media: MediaInfo
     packaged: bool = False
     short_sides: tuple[int, ...] = (1080, 720, 480, 360, 240)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneRequest:
+    """Look at what a video shows, to encode these rungs of it neither worse nor larger than need be."""
+
+    path: Path
+    media: MediaInfo
+    out_dir: Path
+    rungs: tuple[Rung, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -392,7 +407,11 @@ class Transcoder(ABC):
 
     @abstractmethod
     def plan_ladder(self, request: PlanLadder) -> tuple[Rung, ...]:
-        """The rungs to encode, highest first; empty when nothing needs encoding (T8)."""
+        """The rungs to encode, highest first; empty when nothing needs encoding (T8). The last is H.264."""
+
+    async def tune_ladder(self, request: TuneRequest) -> tuple[Rung, ...]:
+        """The same rungs, with the ``crf`` that suits the video. The default leaves them as they are."""
+        return request.rungs
 
     @abstractmethod
     async def encode_ladder(self, request: LadderRequest) -> LadderResult:

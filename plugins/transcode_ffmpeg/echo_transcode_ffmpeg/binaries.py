@@ -8,14 +8,16 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from echo_core.plugin_api import UnavailableError
+from echo_core.plugin_api import Codec, Rung, UnavailableError
 from echo_transcode_ffmpeg.config import GIB, FfmpegConfig
+from echo_transcode_ffmpeg.encoders import encoder_options
 from echo_transcode_ffmpeg.process import Limits, Outcome, ProgramTimeoutError, run
 from echo_transcode_ffmpeg.sandbox import Confinement, find_confinement
 
 OLDEST_VERSION = (5, 0)
 """Of ffmpeg and ffprobe: the HLS muxer's options of older ones are not tested."""
 VERSION_TIMEOUT_S = 20.0
+TRIAL_FPS = 10
 REQUIRED_ENCODERS = frozenset({"libx264", "aac"})
 _VERSION = re.compile(r"^ff\w+ version n?(\S+)")
 _NUMBERS = re.compile(r"(\d+)\.(\d+)")
@@ -67,6 +69,14 @@ async def find_tools(config: FfmpegConfig) -> Tools:
             code="ffmpeg_incomplete",
             remedy="Install a complete ffmpeg, or remove it from PATH so that the bundled one is used.",
         )
+    for codec in config.codecs:
+        if codec != "h264" and not await _can_encode(ffmpeg, codec, config):
+            raise UnavailableError(
+                f"This ffmpeg ({ffmpeg}, {version}) cannot make {codec} with keyframes where they are wanted.",
+                code="ffmpeg_incomplete",
+                remedy="Name a newer ffmpeg in plugins.transcode_ffmpeg.ffmpeg, such as the one of the Python package "
+                f"imageio-ffmpeg, or remove {codec} from plugins.transcode_ffmpeg.codecs.",
+            )
     filters = _names(await _ask(ffmpeg, "-filters", config), flags=3)
     return Tools(
         ffmpeg=ffmpeg,
@@ -98,6 +108,18 @@ async def _choose_ffmpeg(config: FfmpegConfig) -> tuple[Path, str]:
         code="ffmpeg_missing",
         remedy="Install ffmpeg 5.0 or newer, or the Python package imageio-ffmpeg.",
     )
+
+
+async def _can_encode(ffmpeg: Path, codec: Codec, config: FfmpegConfig) -> bool:
+    """Whether it has the encoder, and that one begins a group of pictures where it is told to: those that do not cannot
+    keep to the segments of other renditions."""
+    rung = Rung(name="trial", width=128, height=128, fps=TRIAL_FPS, max_bitrate_bps=1_000_000, codec=codec)
+    arguments = ["-nostdin", "-v", "error", "-f", "lavfi", "-i", f"testsrc2=s=128x128:r={TRIAL_FPS}:d=1"]
+    arguments += ["-pix_fmt", "yuv420p", "-g", "1000", "-force_key_frames", "0,0.45"]
+    for name, value in encoder_options(config, rung, 1).items():
+        arguments += [f"-{name}", str(value)]
+    outcome = await _run(ffmpeg, config, *arguments, "-movflags", "empty_moov+frag_keyframe", "-f", "mp4", "-")
+    return outcome is not None and outcome.stdout.count(b"moof") == 2
 
 
 async def _choose_ffprobe(config: FfmpegConfig) -> Path | None:
@@ -135,20 +157,20 @@ def _recent(version: str) -> bool:
 
 
 async def _version(program: Path, config: FfmpegConfig) -> str | None:
-    outcome = await _run(program, "-version", config)
+    outcome = await _run(program, config, "-version")
     found = _VERSION.match(outcome.stdout.decode(errors="replace")) if outcome else None
     return found[1] if found else None
 
 
 async def _ask(program: Path, question: str, config: FfmpegConfig) -> str:
-    outcome = await _run(program, question, config)
+    outcome = await _run(program, config, question)
     return outcome.stdout.decode(errors="replace") if outcome else ""
 
 
-async def _run(program: Path, question: str, config: FfmpegConfig) -> Outcome | None:
+async def _run(program: Path, config: FfmpegConfig, *arguments: str) -> Outcome | None:
     try:
         outcome = await run(
-            [str(program), question],
+            [str(program), *arguments],
             cwd=Path("/"),
             limits=limits(config, cpu_s=VERSION_TIMEOUT_S),
             timeout_s=VERSION_TIMEOUT_S,

@@ -16,6 +16,7 @@ from echo_core.plugin_api import AudioStream, LadderRequest, LadderResult, Rung
 from echo_transcode_ffmpeg import arguments, graph
 from echo_transcode_ffmpeg.binaries import Tools
 from echo_transcode_ffmpeg.config import FfmpegConfig
+from echo_transcode_ffmpeg.encoders import encoder_options
 from echo_transcode_ffmpeg.plan import exact_fps
 from echo_transcode_ffmpeg.playlist import BrokenOutputError, Measured, has_segments, measure
 from echo_transcode_ffmpeg.running import Runner
@@ -133,15 +134,7 @@ def video_options(config: FfmpegConfig, request: LadderRequest, rung: Rung, part
     options: dict[str, Any] = {
         **arguments.hls_output(rung.name, EVERY_KEYFRAME_S),
         **arguments.keep_times(_segments_before(request)),
-        "c:v": "libx264",
-        "preset": config.preset,
-        "threads": encoder_threads(config),
-        "crf": config.crf,
-        "maxrate": rung.max_bitrate_bps,
-        "bufsize": 2 * rung.max_bitrate_bps,
-        "profile:v": "high",
-        "sc_threshold": 0,
-        "flags": "+cgop",
+        **encoder_options(config, rung, encoder_threads(config)),
         "an": None,
     }
     if request.align_to_s:

@@ -14,6 +14,7 @@ from echo_core.plugin_api import EstimateRequest, VideoStream
 from echo_transcode_ffmpeg import graph
 from echo_transcode_ffmpeg.config import FfmpegConfig
 from echo_transcode_ffmpeg.encode import encoder_threads
+from echo_transcode_ffmpeg.encoders import ENCODERS
 from echo_transcode_ffmpeg.pictures import PREVIEW_MOMENTS
 
 MIB = 1 << 20
@@ -55,7 +56,7 @@ def _decoder(video: VideoStream) -> float:
 
 
 def _encoders(config: FfmpegConfig, request: EstimateRequest, video: VideoStream) -> float:
-    pixels = sum(rung.width * rung.height for rung in request.rungs)
+    pixels = sum(rung.width * rung.height * ENCODERS[rung.codec].pictures for rung in request.rungs)
     pictures = (
         ENCODER_PICTURES
         + LOOKAHEAD.get(config.preset, SLOW_LOOKAHEAD)

@@ -48,6 +48,10 @@ def read_track(init: bytes) -> Track:
     if name in ("avc1", "avc3"):
         configuration = _child(entry[VISUAL_ENTRY_BYTES:], "avcC")
         return Track(codecs=f"{name}.{configuration[1:4].hex().upper()}", timescale=timescale)
+    if name == "hvc1":
+        return Track(codecs=_hevc(_child(entry[VISUAL_ENTRY_BYTES:], "hvcC")), timescale=timescale)
+    if name == "av01":
+        return Track(codecs=_av1(_child(entry[VISUAL_ENTRY_BYTES:], "av1C")), timescale=timescale)
     if name == "mp4a":
         object_type, specific = _aac(_child(entry[AUDIO_ENTRY_BYTES:], "esds")[4:])
         # The entry's own count is always 2.
@@ -80,6 +84,24 @@ def first_sample(path: Path, offset: int, timescale: int) -> FirstSample:
     if ticks >= NEVER:
         ticks -= 1 << 64
     return FirstSample(at_s=(ticks + shift) / timescale, keyframe=not sample_flags & NON_SYNC_SAMPLE)
+
+
+def _hevc(configuration: bytes) -> str:
+    """Profile, compatibility, tier, level and constraints (ISO/IEC 14496-15, annex E.3)."""
+    profile = ("", "A", "B", "C")[configuration[1] >> 6] + str(configuration[1] & 0x1F)
+    compatible = int(f"{_u32(configuration, 2):032b}"[::-1], 2)
+    tier = "H" if configuration[1] & 0x20 else "L"
+    constraints = configuration[6:12].rstrip(b"\0")
+    known = (f"hvc1.{profile}.{compatible:X}.{tier}{configuration[12]}", *(f"{byte:X}" for byte in constraints))
+    return ".".join(known)
+
+
+def _av1(configuration: bytes) -> str:
+    """Profile, level, tier and bit depth (AV1 Codec ISO Media File Format Binding, 2.3 and 5)."""
+    profile, level = configuration[1] >> 5, configuration[1] & 0x1F
+    tier = "H" if configuration[2] & 0x80 else "M"
+    deep, twelve = configuration[2] & 0x40, configuration[2] & 0x20
+    return f"av01.{profile}.{level:02d}{tier}.{12 if twelve else 10 if deep else 8:02d}"
 
 
 def _default_flags(header: bytes) -> int:

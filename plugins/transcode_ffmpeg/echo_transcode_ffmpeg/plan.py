@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
+from typing import Final
 
-from echo_core.plugin_api import MediaInfo, PlanLadder, Rung, VideoStream
+from echo_core.plugin_api import Codec, MediaInfo, PlanLadder, Rung, VideoStream
+from echo_transcode_ffmpeg.encoders import ENCODERS
 
 CAPS_BPS = (
     (2160, 16_000_000),
@@ -32,6 +36,8 @@ INDEXED = frozenset({"mp4", "mov", "matroska", "webm"})
 """Containers, as ffmpeg names them, that say where each frame lies."""
 WAVE_SHORT_SIDE = 720
 WAVE_FPS = 5.0
+H264: Final = "h264"
+OTHER_CODECS_FROM = 480
 NTSC_BASES = (24, 30, 48, 60, 120)
 
 
@@ -74,11 +80,24 @@ def ceiling_bps(short_side: int, fps: float) -> int:
     return round(cap * FAST_FACTOR) if fps > FAST_FPS else cap
 
 
-def plan_ladder(request: PlanLadder) -> tuple[Rung, ...]:
-    """The rungs, highest first (T8)."""
+def plan_ladder(request: PlanLadder, codecs: Sequence[Codec] = (H264,)) -> tuple[Rung, ...]:
+    """The rungs, highest first (T8); those of H.264 last, so that the very last is what to begin with.
+
+    The other codecs' largest is the source's own size even if that was copied: it is for their fewer bytes that they
+    are wanted. Their small ones would save next to nothing.
+    """
     video = request.media.video
     if video is None:
         return _wave_rungs(request)
+    planned: list[Rung] = []
+    for codec in sorted(codecs, key=lambda codec: codec == H264):
+        own = codec == H264
+        rungs = _rungs(request if own else replace(request, packaged=False), video)
+        planned += rungs if own else [_as(rung, codec) for rung in rungs if _is_large(rung)]
+    return tuple(planned)
+
+
+def _rungs(request: PlanLadder, video: VideoStream) -> list[Rung]:
     fps = target_fps(video)
     rungs: list[Rung] = []
     for short_side in _short_sides(request, video):
@@ -93,7 +112,16 @@ def plan_ladder(request: PlanLadder) -> tuple[Rung, ...]:
                     max_bitrate_bps=ceiling_bps(min(width, height), fps),
                 )
             )
-    return tuple(rungs)
+    return rungs
+
+
+def _is_large(rung: Rung) -> bool:
+    return min(rung.width, rung.height) >= OTHER_CODECS_FROM
+
+
+def _as(rung: Rung, codec: Codec) -> Rung:
+    ceiling_bps = round(rung.max_bitrate_bps * ENCODERS[codec].ceiling)
+    return replace(rung, name=f"{rung.name}-{codec}", codec=codec, max_bitrate_bps=ceiling_bps)
 
 
 def _wave_rungs(request: PlanLadder) -> tuple[Rung, ...]:

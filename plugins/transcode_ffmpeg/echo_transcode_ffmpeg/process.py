@@ -20,8 +20,9 @@ KILL_AFTER_S = 5.0
 """Between SIGTERM and SIGKILL; ffmpeg needs 0.2 s to close its files."""
 KEPT_LINES = 50
 MAX_LINE_CHARS = 1000
-CLEAN_ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
-"""All that a program sees of the environment: no credentials, no proxies, no FFREPORT."""
+CLEAN_ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "SVT_LOG": "1"}
+"""All that a program sees of the environment: no credentials, no proxies, no FFREPORT. SVT-AV1 shall tell errors alone,
+since each line counts as one."""
 
 
 @dataclass(frozen=True, kw_only=True)

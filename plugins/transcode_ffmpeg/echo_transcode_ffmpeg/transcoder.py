@@ -29,8 +29,9 @@ from echo_core.plugin_api import (
     Subtitles,
     Transcoder,
     TranscoderHealth,
+    TuneRequest,
 )
-from echo_transcode_ffmpeg import encode, estimate, package, pictures, plan, posters, probe
+from echo_transcode_ffmpeg import encode, estimate, package, pictures, plan, posters, probe, tune
 from echo_transcode_ffmpeg.binaries import Tools, find_tools
 from echo_transcode_ffmpeg.config import FfmpegConfig
 
@@ -63,7 +64,12 @@ class FfmpegTranscoder(Transcoder):
 
     def plan_ladder(self, request: PlanLadder) -> tuple[Rung, ...]:
         """The rungs to encode, highest first (T8)."""
-        return plan.plan_ladder(request)
+        return plan.plan_ladder(request, self._config.codecs)
+
+    async def tune_ladder(self, request: TuneRequest) -> tuple[Rung, ...]:
+        """The rungs with the rate factor that suits what the video shows."""
+        _local(request.path)
+        return await tune.tune_ladder(await self._found(), self._config, request)
 
     def can_cut(self, media: MediaInfo) -> bool:
         """Whether parts of this source can be encoded one by one (T11)."""

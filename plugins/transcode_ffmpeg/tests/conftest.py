@@ -66,6 +66,8 @@ CLIPS = {
     " -metadata:s:a:0 language=eng -metadata:s:a:0 title=Commentary -metadata:s:a:1 language=fre"
     " -disposition:a:0 0 -disposition:a:1 default -metadata:s:s:0 language=ger"
     " -metadata:s:s:1 title=Signs -disposition:s:1 forced",
+    "slide.mp4": f"-f lavfi -i color=navy:s=160x90:r=30:d=8 {X264}",
+    "noise.mp4": f"-f lavfi -i nullsrc=s=160x90:r=30:d=8 -vf geq=random(1)*255:128:128 {X264}",
     "large.mp4": f"-f lavfi -i testsrc2=size=640x360:rate=25:duration=30 {X264}",
     "subtitles.mkv": "-i {captions.srt}",
 }
