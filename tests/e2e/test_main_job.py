@@ -157,3 +157,21 @@ def test_deleting_removes_every_object(instance: Instance, clips: Clips) -> None
     api.call("DELETE", f"/api/v1/videos/{video_id}", expect=204)
     api.call("GET", f"/api/v1/videos/{video_id}/details", expect=404)
     wait_for("its objects are gone", lambda: not left_of(instance.data_dir, video_id))
+
+
+@pytest.mark.parametrize(("codec", "highest"), [("libx264", 540), ("mpeg4", 480)])
+def test_changing_the_level_while_playing_shows_each_and_never_stalls(
+    instance: Instance, clips: Clips, pages: str, browse: Browse, codec: str, highest: int
+) -> None:
+    """With the source copied as the highest level, and with all levels encoded; in both, a seek on the way."""
+    api = instance.api()
+    video_id, job_id = api.upload(clips.make(f"switching-{codec}.mp4", seconds=24, size="960x540", codec=codec))
+    job = api.wait_for_job(job_id)
+    assert job["state"] == "succeeded", job
+    query = urlencode({"src": api.details(video_id)["playbackUrl"], "until": 20, "seek": 2.5})
+    played = browse(f"{pages}/switch.html?{query}")
+    levels = played["levels"]
+    assert levels == [240, 360, highest], played
+    assert sorted(played["shown"]) == levels, played  # type: ignore[call-overload]
+    assert len(played["asked"]) > 12, played  # type: ignore[arg-type]
+    assert (played["errors"], played["stalls"], played["gaps"], played["silent"]) == ([], [], [], 0), played
