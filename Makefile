@@ -62,7 +62,7 @@ tests/e2e/node_modules: tests/e2e/package-lock.json
 	cd tests/e2e && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
-bench: dev bench/peers/node_modules ## measure beside peers; BENCH=--quick is coarser; one table, JSON in bench/results/
+bench: dev bench/peers/node_modules bench/peers/film.mp4 ## measure beside peers; BENCH=--quick is coarser; one table, JSON in bench/results/
 	@scripts/system-packages bench
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --group bench
 	@$(BIN)/python bench/run.py $(BENCH)
@@ -72,6 +72,9 @@ bench/peers/node_modules: bench/peers/package-lock.json
 	@echo "==> installing @tus/server and ws, the peers of the benchmarks"
 	cd bench/peers && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
+
+bench/peers/film.mp4: dev
+	@$(BIN)/python bench/film.py
 
 format: dev ## format and mend what can be mended
 	$(BIN)/ruff format .

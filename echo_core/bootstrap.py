@@ -61,7 +61,7 @@ from echo_core.application.services import ApiServices, PluginReport
 from echo_core.application.storage_audit import Finding, StorageAudit, StorageAuditor
 from echo_core.domain.ids import StepId
 from echo_core.plugin_api.context import PluginContext
-from echo_core.plugin_api.errors import InsufficientStorageError, UnavailableError
+from echo_core.plugin_api.errors import EchoError, InsufficientStorageError, UnavailableError
 from echo_core.plugin_api.events import Event
 from echo_core.plugin_api.specs import CommandsSpec, EventHandlerSpec, NoConfig, RoutesSpec
 from echo_core.plugin_api.steps import Resource, StepHandler
@@ -338,6 +338,7 @@ async def open_worker(settings: Settings) -> AsyncIterator[WorkerProcess]:
         name, scratch = stack.enter_context(worker_scratch(settings.data_dir / "scratch"))
         storage = await stack.enter_async_context(core.registry.open_storage())
         transcoder = await stack.enter_async_context(core.registry.open_transcoder())
+        await stack.enter_async_context(_looked_at(transcoder))
         engine = Engine(
             units_of_work=units_of_work,
             storage=storage,
@@ -381,6 +382,28 @@ async def open_worker(settings: Settings) -> AsyncIterator[WorkerProcess]:
             check_schema=partial(check_schema, database),
             check_every_s=worker.reconcile_s,
         )
+
+
+@asynccontextmanager
+async def _looked_at(transcoder: Transcoder) -> AsyncIterator[None]:
+    """Meanwhile the transcoder is checked: what it lacks stands in the log, and the first video need not wait while it
+    looks for its programs."""
+
+    async def check() -> None:
+        try:
+            health = await transcoder.check()
+        except EchoError as error:
+            log.warning("transcoder.unusable", code=error.code, error=error.message, remedy=error.remedy)
+        else:
+            for warning in health.warnings:
+                log.warning("transcoder.lacks", warning=warning)
+
+    checking = asyncio.create_task(check(), name="transcoder check")
+    try:
+        yield
+    finally:
+        checking.cancel()
+        await asyncio.gather(checking, return_exceptions=True)
 
 
 def _admission(

@@ -8,7 +8,9 @@ each piece of all other rungs, and one that joins the pieces. A piece that is lo
 from __future__ import annotations
 
 import asyncio
+import bisect
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
@@ -96,15 +98,23 @@ def piece_starts(
     """
     if duration_s < (SPREAD_FROM_S if slots > 1 else ALONE_FROM_S):
         return ()
-    wanted_s = min(MAX_PIECE_S, max(MIN_PIECE_S, duration_s / (PIECES_PER_SLOT * max(1, slots))))
-    wanted_s = max(wanted_s, duration_s / MAX_PIECES)
+    count = _piece_count(duration_s, max(1, slots))
     places = boundaries_s or even_boundaries(duration_s, segment_s)
     starts = [places[0]]
-    for at in places[1:]:
-        # The last piece may be half as long again, rather than a scrap of its own.
-        if at - starts[-1] >= wanted_s - BOUNDARY_TOLERANCE_S and duration_s - at >= wanted_s / 2:
+    for number in range(1, count):
+        ideal = duration_s * number / count
+        after = bisect.bisect(places, ideal)
+        at = min(places[max(0, after - 1) : after + 1], key=lambda place: abs(place - ideal))
+        if min(at - starts[-1], duration_s - at) >= MIN_PIECE_S / 2:
             starts.append(at)
     return tuple(starts) if len(starts) > 1 else ()
+
+
+def _piece_count(duration_s: float, slots: int) -> int:
+    """As many for each slot, so that all of them end together, as long as the pieces are not too short for that."""
+    shortest = int(duration_s / MIN_PIECE_S)
+    count = min(PIECES_PER_SLOT, shortest // slots) * slots or shortest
+    return min(MAX_PIECES, max(count, math.ceil(duration_s / MAX_PIECE_S)))
 
 
 def even_boundaries(duration_s: float, segment_s: float) -> tuple[float, ...]:
@@ -189,6 +199,7 @@ class WholeStep:
             cut.whole,
             segment_s=self.segment_s,
             with_audio=with_audio,
+            urgent=with_audio,
             align_to_s=_boundaries(context, self.segment_s),
         )
 

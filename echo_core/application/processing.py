@@ -209,6 +209,7 @@ class LadderStep:
             lowest,
             segment_s=self.segment_s,
             with_audio=True,
+            urgent=True,
             on_progress=lambda fraction: report(share * fraction),
         )
         await context.publish(first.artefacts)

@@ -88,6 +88,7 @@ async def encoded(
     end_s: float | None = None,
     with_audio: bool = False,
     align_to_s: tuple[float, ...] = (),
+    urgent: bool = False,
     on_progress: Callable[[float], None] | None = None,
 ) -> StepResult:
     """The source, or a part of it, as these rungs; with ``with_audio`` its sound too, if it has any."""
@@ -103,6 +104,7 @@ async def encoded(
             with_audio=with_audio and bool(media.audio),
             segment_s=segment_s,
             align_to_s=align_to_s,
+            urgent=urgent,
             on_progress=on_progress or context.report_progress,
         )
     )

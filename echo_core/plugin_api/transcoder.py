@@ -227,7 +227,8 @@ class LadderRequest:
     """Encode rungs in one decode. ``with_audio``: also make the sound rendition.
 
     ``align_to_s``: start times of segments to keep to (T6); empty: every ``segment_s``. ``start_s`` and ``end_s``
-    (None: the source's end) bound a part of the picture (T11); both are times at which a segment begins.
+    (None: the source's end) bound a part of the picture (T11); both are times at which a segment begins. ``urgent``:
+    there is nothing to watch before this is done, so other work on the machine should give way.
     """
 
     path: Path
@@ -239,6 +240,7 @@ class LadderRequest:
     with_audio: bool = True
     segment_s: float = 4.0
     align_to_s: tuple[float, ...] = ()
+    urgent: bool = False
     on_progress: ProgressCallback = ignore_progress
 
     @property

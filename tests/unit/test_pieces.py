@@ -15,7 +15,17 @@ MAX_MEDIA_S = 12 * 3600.0
 
 @pytest.mark.parametrize(
     ("duration_s", "slots", "count"),
-    [(179.0, 8, 0), (180.0, 8, 3), (600.0, 2, 4), (1799.0, 1, 0), (7200.0, 1, 12), (7200.0, 4, 12), (7200.0, 16, 32)],
+    [
+        (179.0, 8, 0),
+        (180.0, 8, 3),
+        (200.0, 2, 2),
+        (250.0, 2, 4),
+        (600.0, 2, 4),
+        (1799.0, 1, 0),
+        (7200.0, 1, 12),
+        (7200.0, 4, 12),
+        (7200.0, 16, 32),
+    ],
 )
 def test_longer_videos_and_more_slots_make_more_pieces(duration_s: float, slots: int, count: int) -> None:
     assert len(piece_starts(duration_s, slots=slots, segment_s=4.0)) == count

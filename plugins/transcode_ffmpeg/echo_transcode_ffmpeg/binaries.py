@@ -18,6 +18,8 @@ OLDEST_VERSION = (5, 0)
 """Of ffmpeg and ffprobe: the HLS muxer's options of older ones are not tested."""
 VERSION_TIMEOUT_S = 20.0
 TRIAL_FPS = 10
+SOMEBODY_WAITS, PICTURES, ENCODES = 0.25, 0.7, 1.0
+"""How far programs stand back: what a video needs to be watched not far, long encodes behind everything."""
 REQUIRED_ENCODERS = frozenset({"libx264", "aac"})
 _VERSION = re.compile(r"^ff\w+ version n?(\S+)")
 _NUMBERS = re.compile(r"(\d+)\.(\d+)")
@@ -40,14 +42,14 @@ class Tools:
         return {"zscale", "tonemap"} <= self.filters
 
 
-def limits(config: FfmpegConfig, *, cpu_s: float, file_bytes: int = GIB, heavy: bool = False) -> Limits:
-    """The limits of one program, from the configuration and what this call may cost. ``heavy``: an encode, which
-    stands back from everything; what is quick stands back only half as far, so that encodes do not hold it up."""
+def limits(config: FfmpegConfig, *, cpu_s: float, file_bytes: int = GIB, patience: float = SOMEBODY_WAITS) -> Limits:
+    """The limits of one program, from the configuration and what this call may cost. ``patience``: how far it stands
+    back from the others, 0 to 1."""
     return Limits(
         memory_bytes=config.memory_limit_bytes,
         cpu_s=int(cpu_s) + 1,
         file_bytes=file_bytes,
-        nice=config.nice if heavy else config.nice // 2,
+        nice=round(config.nice * patience),
         network=config.sandbox_network,
         files=config.sandbox_files,
         calls=config.sandbox_calls,

@@ -32,6 +32,9 @@ class FfmpegConfig(BaseModel):
         120.0, ge=0, description="videos from this length on get a rate factor that suits what they show"
     )
     audio_bitrate_bps: int = Field(128_000, ge=32_000, le=512_000, description="AAC, stereo")
+    loudness_lufs: float | None = Field(
+        None, ge=-31, le=-5, description="how loud sounds shall be (EBU R 128); otherwise they stay as they are"
+    )
     threads: int = Field(0, ge=0, le=64, description="threads of each encoder; 0: as many as there are processors")
     nice: int = Field(10, ge=0, le=19, description="lowers the priority of encodes; other work by half as much")
     memory_limit_bytes: int = Field(6 * GIB, ge=GIB, description="address space of one ffmpeg")

@@ -13,8 +13,8 @@ from typing import Any
 import ffmpeg
 
 from echo_core.plugin_api import AudioStream, LadderRequest, LadderResult, Rung
-from echo_transcode_ffmpeg import arguments, graph
-from echo_transcode_ffmpeg.binaries import Tools
+from echo_transcode_ffmpeg import arguments, graph, loudness
+from echo_transcode_ffmpeg.binaries import ENCODES, SOMEBODY_WAITS, Tools
 from echo_transcode_ffmpeg.config import FfmpegConfig
 from echo_transcode_ffmpeg.encoders import encoder_options
 from echo_transcode_ffmpeg.plan import exact_fps
@@ -34,9 +34,12 @@ MAX_THREADS = 16
 SHORTER_TOLERANCE = 0.02
 SHORTER_TOLERANCE_S = 0.5
 AUDIO = "audio"
+NO_GAINS: loudness.Gains = {}
 
 
-def ladder_argv(tools: Tools, config: FfmpegConfig, request: LadderRequest) -> list[str]:
+def ladder_argv(
+    tools: Tools, config: FfmpegConfig, request: LadderRequest, gains: loudness.Gains = NO_GAINS
+) -> list[str]:
     """The whole command."""
     video = request.media.video
     part = Part.of(request)
@@ -58,7 +61,8 @@ def ladder_argv(tools: Tools, config: FfmpegConfig, request: LadderRequest) -> l
         outputs.append(ffmpeg.output(picture, f"{rung.name}.m3u8", **video_options(config, request, rung, part)))
     for name, sound in audio_names(request.media.audio if request.with_audio else ()):
         options = audio_options(config, sound, name, request.segment_s)
-        outputs.append(ffmpeg.output(graph.audio_stream(source[f"a:{sound.index}"]), f"{name}.m3u8", **options))
+        stream = loudness.louder(graph.audio_stream(source[f"a:{sound.index}"]), gains, sound)
+        outputs.append(ffmpeg.output(stream, f"{name}.m3u8", **options))
     return compile_argv(tools, outputs)
 
 
@@ -194,13 +198,14 @@ async def encode_ladder(tools: Tools, config: FfmpegConfig, request: LadderReque
         return LadderResult(renditions=())
     part = replace(request.media, duration_s=request.duration_s)
     runner = Runner(tools=tools, config=config, path=request.path, media=part)
+    gains = await loudness.gains(tools, config, runner, request.media.audio if request.with_audio else ())
     outcome = await runner.run(
-        ladder_argv(tools, config, request),
+        ladder_argv(tools, config, request, gains),
         out_dir=request.out_dir,
         timeout_s=STARTUP_TIMEOUT_S + config.encode_timeout_factor * request.duration_s,
         doing="encoding",
         on_progress=request.on_progress,
-        heavy=True,
+        patience=SOMEBODY_WAITS if request.urgent else ENCODES,
     )
     made: list[Measured] = []
     try:

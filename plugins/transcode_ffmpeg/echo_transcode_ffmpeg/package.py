@@ -7,10 +7,10 @@ from typing import Any
 import ffmpeg
 
 from echo_core.plugin_api import AudioStream, MediaInfo, PackageRequest, PackageResult
-from echo_transcode_ffmpeg import arguments, graph
+from echo_transcode_ffmpeg import arguments, graph, loudness
 from echo_transcode_ffmpeg.binaries import Tools
 from echo_transcode_ffmpeg.config import FfmpegConfig
-from echo_transcode_ffmpeg.encode import audio_names, audio_options, compile_argv, is_short, remove
+from echo_transcode_ffmpeg.encode import NO_GAINS, audio_names, audio_options, compile_argv, is_short, remove
 from echo_transcode_ffmpeg.playlist import BrokenOutputError, Measured, measure
 from echo_transcode_ffmpeg.running import Runner
 
@@ -56,11 +56,12 @@ def obstacle(media: MediaInfo, config: FfmpegConfig) -> str:
     return next((reason for failed, reason in checks if failed), "")
 
 
-def can_copy_audio(media: MediaInfo, sound: AudioStream) -> bool:
-    """Whether a sound plays everywhere as it is, and in step with the picture."""
+def can_copy_audio(media: MediaInfo, sound: AudioStream, gains: loudness.Gains = NO_GAINS) -> bool:
+    """Whether a sound plays everywhere as it is, as loud as is wanted, and in step with the picture."""
     late_s = sound.start_s - media.video.start_s if media.video else sound.start_s
     return (
-        sound.codec == "aac"
+        sound.index not in gains
+        and sound.codec == "aac"
         and sound.profile in ("LC", "")
         and 0 < sound.channels <= MAX_COPIED_CHANNELS
         and sound.sample_rate_hz <= MAX_COPIED_RATE_HZ
@@ -68,7 +69,9 @@ def can_copy_audio(media: MediaInfo, sound: AudioStream) -> bool:
     )
 
 
-def package_argv(tools: Tools, config: FfmpegConfig, request: PackageRequest) -> list[str]:
+def package_argv(
+    tools: Tools, config: FfmpegConfig, request: PackageRequest, gains: loudness.Gains = NO_GAINS
+) -> list[str]:
     """The whole command: one output for the picture, one for the sound."""
     media = request.media
     source = ffmpeg.input(arguments.file_url(request.path), **arguments.INPUT)
@@ -84,7 +87,7 @@ def package_argv(tools: Tools, config: FfmpegConfig, request: PackageRequest) ->
     adts = "aac_adtstoasc," if media.container in ("mpegts", "aac") else ""
     for name, sound in audio_names(media.audio):
         stream = source[f"a:{sound.index}"]
-        if can_copy_audio(media, sound):
+        if can_copy_audio(media, sound, gains):
             options = {
                 **arguments.hls_output(name, request.segment_s),
                 **arguments.KEEP_TIMES,
@@ -93,7 +96,7 @@ def package_argv(tools: Tools, config: FfmpegConfig, request: PackageRequest) ->
             }
         else:
             options = audio_options(config, sound, name, request.segment_s)
-            stream = graph.audio_stream(stream)
+            stream = loudness.louder(graph.audio_stream(stream), gains, sound)
         outputs.append(ffmpeg.output(stream, f"{name}.m3u8", **options))
     return compile_argv(tools, outputs)
 
@@ -104,18 +107,19 @@ async def package(tools: Tools, config: FfmpegConfig, request: PackageRequest) -
     if reason := obstacle(media, config):
         return PackageResult(reason=_sentence(reason))
     runner = Runner(tools=tools, config=config, path=request.path, media=media)
+    gains = await loudness.gains(tools, config, runner, media.audio)
     timeout_s = BASE_TIMEOUT_S + media.size_bytes / COPY_BYTES_PER_S
-    encoded = sum(not can_copy_audio(media, sound) for sound in media.audio)
+    encoded = sum(not can_copy_audio(media, sound, gains) for sound in media.audio)
     timeout_s += AUDIO_TIMEOUT_FACTOR * encoded * media.duration_s
     outcome = await runner.run(
-        package_argv(tools, config, request),
+        package_argv(tools, config, request, gains),
         out_dir=request.out_dir,
         timeout_s=timeout_s,
         doing="copying",
         on_progress=request.on_progress,
     )
     try:
-        made = _measure(request)
+        made = _measure(request, gains)
     except BrokenOutputError as error:
         return _refuse(request, error.message.rstrip("."))
     if outcome.error_count:
@@ -126,7 +130,7 @@ async def package(tools: Tools, config: FfmpegConfig, request: PackageRequest) -
     return PackageResult(renditions=tuple(one.rendition for one in made), boundaries_s=boundaries_s)
 
 
-def _measure(request: PackageRequest) -> list[Measured]:
+def _measure(request: PackageRequest, gains: loudness.Gains) -> list[Measured]:
     made = []
     video = request.media.video
     if video is not None:
@@ -142,7 +146,7 @@ def _measure(request: PackageRequest) -> list[Measured]:
             )
         )
     for name, sound in audio_names(request.media.audio):
-        copied = can_copy_audio(request.media, sound)
+        copied = can_copy_audio(request.media, sound, gains)
         made.append(measure(request.out_dir, name, "audio", sound=sound, copied=copied))
     return made
 

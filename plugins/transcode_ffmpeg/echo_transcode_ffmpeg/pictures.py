@@ -22,7 +22,7 @@ from echo_core.plugin_api import (
     VideoStream,
 )
 from echo_transcode_ffmpeg import arguments, graph
-from echo_transcode_ffmpeg.binaries import Tools
+from echo_transcode_ffmpeg.binaries import PICTURES, Tools
 from echo_transcode_ffmpeg.config import FfmpegConfig
 from echo_transcode_ffmpeg.encode import STARTUP_TIMEOUT_S, compile_argv
 from echo_transcode_ffmpeg.errors import unreadable
@@ -71,6 +71,7 @@ async def preview(tools: Tools, config: FfmpegConfig, request: PreviewRequest) -
         out_dir=request.out_dir,
         timeout_s=PICTURE_TIMEOUT_S,
         doing="making the preview",
+        patience=PICTURES,
     )
     if not path.exists() or not path.stat().st_size:
         raise no_picture()
@@ -105,6 +106,7 @@ async def storyboard(tools: Tools, config: FfmpegConfig, request: StoryboardRequ
         out_dir=request.out_dir,
         timeout_s=STARTUP_TIMEOUT_S + config.encode_timeout_factor * request.media.duration_s,
         doing="making the storyboard",
+        patience=PICTURES,
         on_progress=request.on_progress,
     )
     paths = [request.out_dir / f"storyboard-{number:03d}.jpg" for number in range(sheet_count)]
@@ -132,6 +134,7 @@ async def extract_audio(tools: Tools, config: FfmpegConfig, request: ExtractAudi
         out_dir=request.out_dir,
         timeout_s=STARTUP_TIMEOUT_S + request.media.duration_s,
         doing="extracting the sound",
+        patience=PICTURES,
         on_progress=request.on_progress,
     )
     duration_s = max(0, path.stat().st_size - WAV_HEADER_BYTES) / SPEECH_BYTES_PER_S
@@ -154,6 +157,7 @@ async def extract_subtitles(
         out_dir=request.out_dir,
         timeout_s=STARTUP_TIMEOUT_S + request.media.duration_s,
         doing="extracting the subtitles",
+        patience=PICTURES,
         on_progress=request.on_progress,
     )
     found = [Subtitles(path=request.out_dir / f"subtitles-{t.index}.vtt", stream=t) for t in tracks]

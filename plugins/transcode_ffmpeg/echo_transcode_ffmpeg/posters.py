@@ -17,7 +17,7 @@ import ffmpeg
 
 from echo_core.plugin_api import InvalidRequestError, Picture, Poster, PosterRequest, VideoStream
 from echo_transcode_ffmpeg import arguments, graph
-from echo_transcode_ffmpeg.binaries import Tools
+from echo_transcode_ffmpeg.binaries import PICTURES, Tools
 from echo_transcode_ffmpeg.config import FfmpegConfig
 from echo_transcode_ffmpeg.encode import compile_argv
 from echo_transcode_ffmpeg.pictures import JPEG, JPEG_FORMAT, PICTURE_TIMEOUT_S, fit, jpeg, no_picture, still
@@ -145,6 +145,7 @@ async def _samples(
             out_dir=request.out_dir,
             timeout_s=PICTURE_TIMEOUT_S,
             doing="making the poster",
+            patience=PICTURES,
         )
     except InvalidRequestError:
         return []
@@ -174,6 +175,7 @@ async def _of_sound(tools: Tools, config: FfmpegConfig, request: PosterRequest) 
                 out_dir=request.out_dir,
                 timeout_s=PICTURE_TIMEOUT_S + request.media.duration_s / 10,
                 doing="making the poster",
+                patience=PICTURES,
             )
         except InvalidRequestError:
             return None

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from echo_core.plugin_api import MediaInfo, ProgressCallback, ignore_progress
 from echo_transcode_ffmpeg import errors
-from echo_transcode_ffmpeg.binaries import Tools, limits
+from echo_transcode_ffmpeg.binaries import SOMEBODY_WAITS, Tools, limits
 from echo_transcode_ffmpeg.config import GIB, FfmpegConfig
 from echo_transcode_ffmpeg.process import Outcome, ProgramTimeoutError, View, run
 
@@ -70,11 +70,11 @@ class Runner:
         timeout_s: float,
         doing: str,
         on_progress: ProgressCallback = ignore_progress,
-        heavy: bool = False,
+        patience: float = SOMEBODY_WAITS,
     ) -> Outcome:
         """Run ``argv`` (with ``-progress pipe:1``) in ``out_dir`` and return its outcome, exit status 0.
 
-        ``heavy``: it takes every processor for long.
+        ``patience``: see ``binaries``.
 
         Raises what ``errors.run_failed`` and ``errors.timed_out`` say.
         """
@@ -87,7 +87,7 @@ class Runner:
                     self.config,
                     cpu_s=timeout_s * (os.cpu_count() or 1),
                     file_bytes=OUTPUT_FACTOR * self.media.size_bytes + GIB,
-                    heavy=heavy,
+                    patience=patience,
                 ),
                 timeout_s=timeout_s,
                 view=View(reads=(self.path,), writes=(out_dir,)),

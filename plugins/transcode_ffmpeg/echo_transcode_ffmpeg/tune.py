@@ -15,7 +15,7 @@ import ffmpeg
 
 from echo_core.plugin_api import Rung, TuneRequest
 from echo_transcode_ffmpeg import arguments, graph
-from echo_transcode_ffmpeg.binaries import Tools
+from echo_transcode_ffmpeg.binaries import ENCODES, Tools
 from echo_transcode_ffmpeg.config import FfmpegConfig
 from echo_transcode_ffmpeg.encode import STARTUP_TIMEOUT_S, compile_argv, encoder_threads
 from echo_transcode_ffmpeg.encoders import HALVING_STEPS
@@ -58,7 +58,7 @@ async def tune_ladder(tools: Tools, config: FfmpegConfig, request: TuneRequest) 
         out_dir=request.out_dir,
         timeout_s=STARTUP_TIMEOUT_S + config.encode_timeout_factor * MOMENTS * MOMENT_S,
         doing="trying the encoder",
-        heavy=True,
+        patience=ENCODES,
     )
     size_bytes = path.stat().st_size if path.exists() else 0
     path.unlink(missing_ok=True)

@@ -18,6 +18,7 @@ MakeClip = Callable[[str], Path]
 
 PICTURE = "-f lavfi -i testsrc2=size=160x90:rate=30:duration=5"
 SOUND = "-f lavfi -i sine=frequency=440:duration=5"
+NOISE = "-f lavfi -i anoisesrc=d=5:r=48000:c=pink:a=0.3"
 X264 = "-c:v libx264 -preset ultrafast -profile:v main -pix_fmt yuv420p -g 60 -bf 2"
 CLIPS = {
     "normal.mp4": f"{PICTURE} {SOUND} {X264} -c:a aac -ac 2",
@@ -68,6 +69,15 @@ CLIPS = {
     " -metadata:s:s:1 title=Signs -disposition:s:1 forced",
     "slide.mp4": f"-f lavfi -i color=navy:s=160x90:r=30:d=8 {X264}",
     "noise.mp4": f"-f lavfi -i nullsrc=s=160x90:r=30:d=8 -vf geq=random(1)*255:128:128 {X264}",
+    "quiet.mp4": f"{PICTURE} {NOISE} -af volume=-20dB {X264} -c:a aac -ac 2",
+    "loud.mp4": f"{PICTURE} {NOISE} -af volume=14dB {X264} -c:a aac -ac 2",
+    "right.mp4": f"{PICTURE} {NOISE} -af volume=9.5dB {X264} -c:a aac -ac 2",
+    "silent.mp4": f"{PICTURE} -f lavfi -i anullsrc=d=5 {X264} -c:a aac -ac 2",
+    "drum.mp4": f"{PICTURE} -f lavfi -i aevalsrc=sin(2*PI*300*t)*if(lt(mod(t\\,1)\\,0.004)\\,0.5\\,0.01):d=5"
+    f" {X264} -c:a aac",
+    "two_levels.mkv": "-i {quiet.mp4} -i {loud.mp4} -map 0:v -map 0:a -map 1:a -c copy",
+    "quiet_surround.mkv": f"{PICTURE} {NOISE} -af pan=5.1|c0=c0|c1=c0|c2=0.1*c0|c3=c0|c4=0.3*c0|c5=c0,volume=-20dB"
+    f" {X264} -c:a ac3",
     "large.mp4": f"-f lavfi -i testsrc2=size=640x360:rate=25:duration=30 {X264}",
     "subtitles.mkv": "-i {captions.srt}",
 }

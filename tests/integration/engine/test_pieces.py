@@ -128,7 +128,7 @@ async def test_something_to_watch_comes_before_the_pieces(farm: Farm, tmp_path: 
 
 
 async def test_a_piece_that_is_lost_is_made_again_alone(farm: Farm, tmp_path: Path) -> None:
-    farm.transcoder = transcoder = NotedTranscoder(stuck_at_s=104.0)
+    farm.transcoder = transcoder = NotedTranscoder(stuck_at_s=100.0)
     async with farm.worker("a", cpu=3):
         job = await submit(farm, tmp_path, slots=3)
         await farm.until(
