@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -34,6 +35,11 @@ def upload_target(ticket: UploadTicket) -> responses.UploadTarget:
     )
 
 
+def _fresh(url: str, updated_at: datetime) -> str:
+    """Another address after each change, lest a browser shows the picture that it remembers."""
+    return f"{url}&v={updated_at.timestamp() * 1000:.0f}"
+
+
 def video_item(video: videos.VideoSummary, poster_url: Callable[[VideoId], str]) -> responses.VideoItem:
     """A row of a list."""
     return responses.VideoItem(
@@ -49,7 +55,7 @@ def video_item(video: videos.VideoSummary, poster_url: Callable[[VideoId], str])
         height=video.height,
         size_bytes=video.size_bytes,
         playable=video.playable,
-        poster_url=poster_url(video.id) if video.has_poster else None,
+        poster_url=_fresh(poster_url(video.id), video.updated_at) if video.has_poster else None,
         job_id=video.job_id,
         percent=video.percent,
     )

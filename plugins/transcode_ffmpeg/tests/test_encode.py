@@ -17,7 +17,7 @@ from echo_core.testing.transcoder_kit import children
 
 from .conftest import MakeClip, Work
 
-SYNC_S = 0.01  # a frame of sound is 21 ms; unnoticed below 45 (EBU R 37)
+SYNC_S = 0.005  # a frame of sound is 21 ms; unnoticed below 45 (EBU R 37)
 
 
 def firsts(rendition: Rendition) -> list[mp4.FirstSample]:

@@ -202,10 +202,12 @@ async def test_the_best_picture_is_the_poster_until_the_owner_chooses_another() 
         await whole_video(api, video_id)
         details = f"/api/v1/videos/{video_id}/details"
         before = (await client.get(details)).json()
+        (listed,) = (await client.get("/api/v1/videos")).json()["items"]
         refused = await client.put(f"/api/v1/videos/{video_id}/metadata", json={"poster": "poster-7"})
         chosen = await client.put(f"/api/v1/videos/{video_id}/metadata", json={"poster": "poster-3"})
         after = (await client.get(details)).json()
         poster = await client.get(url(video_id, "/poster.jpg"))
+        (listed_again,) = (await client.get("/api/v1/videos")).json()["items"]
         direct = await client.get(after["posterUrl"])
         await client.put(f"/api/v1/videos/{video_id}/metadata", json={"poster": ""})
         again = (await client.get(details)).json()
@@ -221,6 +223,7 @@ async def test_the_best_picture_is_the_poster_until_the_owner_chooses_another() 
     assert [p["name"] for p in after["posters"] if p["chosen"]] == ["poster-3"]
     for answer in (poster, direct):
         assert api.storage.grants[_grant(answer.headers["location"])].subject.endswith("poster-3.jpg")
+    assert listed["posterUrl"] != listed_again["posterUrl"], "a browser would show what it remembers"
     assert "/poster.jpg?" in before["posterUrl"]
     assert again["posterUrl"] == before["posterUrl"]
 
