@@ -203,6 +203,7 @@ async def test_the_best_picture_is_the_poster_until_the_owner_chooses_another() 
         details = f"/api/v1/videos/{video_id}/details"
         before = (await client.get(details)).json()
         (listed,) = (await client.get("/api/v1/videos")).json()["items"]
+        api.clock.advance(1.0)
         refused = await client.put(f"/api/v1/videos/{video_id}/metadata", json={"poster": "poster-7"})
         chosen = await client.put(f"/api/v1/videos/{video_id}/metadata", json={"poster": "poster-3"})
         after = (await client.get(details)).json()
