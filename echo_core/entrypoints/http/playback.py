@@ -22,7 +22,7 @@ from echo_core.domain.ids import VideoId
 from echo_core.entrypoints.http import examples
 from echo_core.entrypoints.http.operations import Answer, Operation
 from echo_core.entrypoints.http.parameters import path_uuid, read_query
-from echo_core.entrypoints.http.requests import PlaybackQuery, SourceQuery
+from echo_core.entrypoints.http.requests import PlaybackQuery, PosterQuery, Query, SourceQuery
 from echo_core.entrypoints.http.state import services_of, user_of
 from echo_core.plugin_api.errors import InvalidRequestError
 from echo_core.plugin_api.storage import SignedUrl, validate_key
@@ -71,7 +71,7 @@ async def _media(request: Request) -> Response:
 
 
 async def _poster(request: Request) -> Response:
-    read_query(request, PlaybackQuery)
+    read_query(request, PosterQuery)
     return _redirect(await get_poster_url(services_of(request), user_of(request), _video_id(request)))
 
 
@@ -130,7 +130,7 @@ def _operation(
     *,
     status: int = 200,
     description: str = "",
-    source: bool = False,
+    query: type[Query] = PlaybackQuery,
 ) -> Operation:
     return Operation(
         id=operation_id,
@@ -141,7 +141,7 @@ def _operation(
         description=description,
         tag="playback",
         auth="viewer",
-        query=SourceQuery if source else PlaybackQuery,
+        query=query,
         answers={status: answer},
         problems={404: ("not_found",), **({409: ("video_not_playable",)} if part in {"", "/master.m3u8"} else {})},
     )
@@ -185,6 +185,7 @@ OPERATIONS = (
         _REDIRECT,
         status=302,
         description="The picture that the owner chose, else the best one.",
+        query=PosterQuery,
     ),
     _operation(
         "getPosterChoice", "/posters/{name}", _poster_choice, "A picture to choose as poster", _REDIRECT, status=302
@@ -209,6 +210,6 @@ OPERATIONS = (
             "Redirects to a signed URL of the uploaded file, whatever the storage: `Range`, `If-Range` and `HEAD` are "
             "answered there, so that no byte of a video passes through the API. `download=true` saves it by its name."
         ),
-        source=True,
+        query=SourceQuery,
     ),
 )

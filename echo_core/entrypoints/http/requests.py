@@ -130,3 +130,9 @@ class PlaybackQuery(Query):
     """``token``: a playback token, where no Authorization header can be sent."""
 
     token: str | None = None
+
+
+class PosterQuery(PlaybackQuery):
+    """``v``: anything; another value makes browsers ask again. ``token``: a playback token."""
+
+    v: str | None = None
