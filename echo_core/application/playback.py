@@ -15,6 +15,7 @@ from echo_core.domain.artefacts import (
     POSTER_KIND,
     PREVIEW_KIND,
     RENDITION_KIND,
+    REPLACES_COPY,
     STORYBOARD_KIND,
     STORYBOARD_SHEET_KIND,
     Artefact,
@@ -161,13 +162,19 @@ async def get_master_playlist(services: ApiServices, user: User, video_id: Video
     def uri(artefact: Artefact) -> str:
         return f"renditions/{artefact.name.removesuffix(RENDITION_SUFFIX)}.m3u8{query}"
 
-    variants = [_variant(a, uri(a)) for a in renditions if a.facts.get("type") == "video"]
+    variants = [_variant(a, uri(a)) for a in offered([a for a in renditions if a.facts.get("type") == "video"])]
     sounds = sorted((a for a in renditions if a.facts.get("type") == "audio"), key=_in_number_order)
     audio = [_audio(a, uri(a)) for a in sounds]
     if not variants and not audio:
         raise NotPlayableError("Nothing of this video can be played yet.")
     captions = sorted((a for a in artefacts if a.kind == CAPTIONS_KIND), key=_in_number_order)
     return master_playlist(variants, audio, [_caption(a, f"captions/{caption_name(a)}.m3u8{query}") for a in captions])
+
+
+def offered(pictures: Sequence[Artefact]) -> list[Artefact]:
+    """Without the copy of a source that turned out to be damaged: players would stop in it."""
+    replaced = any(a.facts.get(REPLACES_COPY) for a in pictures)
+    return [a for a in pictures if not (replaced and a.facts.get("copied"))]
 
 
 def _in_number_order(artefact: Artefact) -> tuple[int, str]:

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
+from pathlib import Path
 from typing import Literal
 
 from echo_core.application.pieces import (
@@ -24,6 +25,7 @@ from echo_core.application.pieces import (
     whole_needs,
 )
 from echo_core.application.transcoding import (
+    DAMAGED,
     MEDIA,
     MEDIA_INFO,
     PACKAGED,
@@ -44,6 +46,7 @@ from echo_core.domain.artefacts import (
     CAPTIONS_KIND,
     POSTER_KIND,
     PREVIEW_KIND,
+    REPLACES_COPY,
     STORYBOARD_KIND,
     STORYBOARD_SHEET_KIND,
 )
@@ -51,7 +54,7 @@ from echo_core.domain.jobs import SOURCE
 from echo_core.domain.playlists import storyboard_vtt
 from echo_core.plugin_api.context import PluginContext
 from echo_core.plugin_api.errors import InvalidRequestError, NotSupportedError
-from echo_core.plugin_api.json import JsonValue
+from echo_core.plugin_api.json import JsonObject, JsonValue
 from echo_core.plugin_api.needs import Needs
 from echo_core.plugin_api.specs import StepSpec
 from echo_core.plugin_api.steps import (
@@ -75,6 +78,7 @@ from echo_core.plugin_api.transcoder import (
     Rung,
     Segment,
     StoryboardRequest,
+    ignore_progress,
 )
 
 VERIFIED = "verified"
@@ -195,10 +199,30 @@ class LadderStep:
                 return StepResult(skipped_reason="The source is small enough to be its own ladder.")
             rungs = await tuned(context, rungs)
             made = await encoded(context, rungs, segment_s=self.segment_s, align_to_s=boundaries_of(packaged))
+            if made.output[DAMAGED]:
+                return without_idle(await self._instead_of_copy(context, made, boundaries_of(packaged)))
             return without_idle(made, above=await copied(context))
         if len(rungs) < 2:  # one rung, or only sound: there is no order to choose
             return await encoded(context, rungs, segment_s=self.segment_s, with_audio=True)
         return await self._lowest_first(context, rungs)
+
+    async def _instead_of_copy(
+        self, context: StepContext, made: StepResult, align_to_s: tuple[float, ...]
+    ) -> StepResult:
+        """With the rungs that the copied source stood for, now that players would stop at what is damaged in it."""
+        rungs = context.transcoder.plan_ladder(PlanLadder(media=media_of(context), short_sides=self.short_sides))
+        have = {Path(artefact.name).stem for artefact in made.artefacts}
+        missing = tuple(rung for rung in rungs if rung.name not in have)
+        artefacts = list(made.artefacts)
+        if missing:
+            # All was thought to be done: that cannot be taken back.
+            more = await encoded(
+                context, missing, segment_s=self.segment_s, align_to_s=align_to_s, on_progress=ignore_progress
+            )
+            artefacts = [*more.artefacts, *artefacts]
+        facts: JsonObject = {REPLACES_COPY: True}
+        artefacts = [dataclasses.replace(one, facts={**one.facts, **facts}) for one in artefacts]
+        return dataclasses.replace(made, artefacts=artefacts)
 
     async def _lowest_first(self, context: StepContext, rungs: tuple[Rung, ...]) -> StepResult:
         lowest, rest = rungs[-1:], rungs[:-1]

@@ -17,6 +17,7 @@ from echo_core.plugin_api.transcoder import LadderRequest, MediaInfo, Rendition,
 
 MEDIA: Final = "media"
 PACKAGED: Final = "packaged"
+DAMAGED: Final = "damaged"
 
 BETTER: Final = 1.3
 """How much more than the one below it a rung has to cost: going down by less than that helps no player."""
@@ -109,7 +110,7 @@ async def encoded(
         )
     )
     return StepResult(
-        output={"renditions": names(result.renditions)},
+        output={"renditions": names(result.renditions), DAMAGED: result.damaged},
         artefacts=[rendition_artefact(r) for r in result.renditions],
         warnings=result.warnings,
     )

@@ -10,6 +10,8 @@ from echo_core.plugin_api.json import JsonObject
 from echo_core.plugin_api.transcoder import Segment
 
 RENDITION_KIND = "rendition"
+REPLACES_COPY = "replaces_copy"
+"""A fact of renditions: the copy of the source is not to be played, since it is damaged."""
 PIECE_KIND = "piece"
 """A part of a rendition, until all parts are joined."""
 POSTER_KIND = "poster"

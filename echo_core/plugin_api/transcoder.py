@@ -251,10 +251,14 @@ class LadderRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class LadderResult:
-    """The encoded renditions, in the order of the rungs, sound last. ``warnings``: sentences about damaged input."""
+    """The encoded renditions, in the order of the rungs, sound last. ``warnings``: sentences about damaged input.
+
+    ``damaged``: some of the picture could not be decoded and was patched up. Players of a copy would stop there.
+    """
 
     renditions: tuple[Rendition, ...]
     warnings: tuple[str, ...] = ()
+    damaged: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

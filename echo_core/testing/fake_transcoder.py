@@ -55,7 +55,8 @@ SPEECH_RATE_HZ = 16_000
 
 @dataclass(frozen=True, kw_only=True)
 class FakeMedia:
-    """What a fake source says about itself. ``playable``: it can be packaged without encoding."""
+    """What a fake source says about itself. ``playable``: it can be packaged without encoding. ``damaged``: some of it
+    cannot be decoded."""
 
     duration_s: float = 10.0
     width: int = 1280
@@ -68,6 +69,7 @@ class FakeMedia:
     subtitles: tuple[str, ...] = ()
     """Languages of its subtitles."""
     playable: bool = True
+    damaged: bool = False
 
 
 def write_fake_media(path: Path, media: FakeMedia | None = None, *, metadata: str = "", size_bytes: int = 0) -> Path:
@@ -185,7 +187,7 @@ class FakeTranscoder(Transcoder):
     async def encode_ladder(self, request: LadderRequest) -> LadderResult:
         """Make a rendition for each rung and one for the sound."""
         await self._begin("encode_ladder")
-        _read(request.path)
+        source = _read(request.path)
         request.on_progress(0.0)
         duration_s = request.media.duration_s
         whole = (*request.align_to_s, duration_s) if request.align_to_s else _cuts(duration_s, request.segment_s)
@@ -209,7 +211,7 @@ class FakeTranscoder(Transcoder):
             renditions += _sounds(request.out_dir, request.media, _cuts(duration_s, request.segment_s))
         await self._finish()
         request.on_progress(1.0)
-        return LadderResult(renditions=tuple(renditions))
+        return LadderResult(renditions=tuple(renditions), damaged=source.damaged)
 
     async def posters(self, request: PosterRequest) -> tuple[Poster, ...]:
         """Grey pictures, of sound too; the second is the best."""

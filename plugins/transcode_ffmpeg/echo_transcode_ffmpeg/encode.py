@@ -228,7 +228,9 @@ async def encode_ladder(tools: Tools, config: FfmpegConfig, request: LadderReque
             which = "The sound" if len(request.media.audio) == 1 else f"Sound track {sound.index + 1}"
             warnings.append(f"{which} could not be decoded; the video plays without it.")
     warnings += _doubts(tools, request, made, outcome.error_count)
-    return LadderResult(renditions=tuple(one.rendition for one in made), warnings=tuple(warnings))
+    return LadderResult(
+        renditions=tuple(one.rendition for one in made), warnings=tuple(warnings), damaged=outcome.error_count > 0
+    )
 
 
 def remove(out_dir: Path, name: str) -> None:

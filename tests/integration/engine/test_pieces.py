@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from echo_core.application.playback import offered
 from echo_core.domain.artefacts import PIECE_KIND, RENDITION_KIND, Artefact
 from echo_core.domain.jobs import Job, JobState, StepState
 from echo_core.plugin_api.steps import Resource
@@ -115,6 +116,17 @@ async def test_rungs_that_cost_no_less_than_the_one_above_are_not_kept(
     assert {name for kind, name in found if kind == RENDITION_KIND} == {"720p.mp4", "360p.mp4", "audio.mp4"}
     assert made.output is not None
     assert "540p" not in made.output["renditions"]  # type: ignore[operator]
+
+
+async def test_a_copy_that_is_damaged_is_replaced_by_what_was_patched_up(farm: Farm, tmp_path: Path) -> None:
+    """The ladder finds what a copy cannot: a player would stop there."""
+    async with farm.worker("a", cpu=1):
+        job = await farm.finished((await submit(farm, tmp_path, slots=1, duration_s=20.0, damaged=True)).id)
+        assert job.state is JobState.SUCCEEDED
+        found = await artefacts(farm, job)
+    pictures = [a for (kind, _), a in found.items() if kind == RENDITION_KIND and a.facts["type"] == "video"]
+    assert {a.name for a in pictures} == {"source.mp4", "720p.mp4", "360p.mp4"}
+    assert {a.name for a in offered(pictures)} == {"720p.mp4", "360p.mp4"}
 
 
 async def test_something_to_watch_comes_before_the_pieces(farm: Farm, tmp_path: Path) -> None:
