@@ -51,8 +51,8 @@ check: dev ## format, lint, types, import contracts, unit and contract tests
 	$(BIN)/pytest -q tests/unit tests/contract
 
 test: system-packages dev tests/e2e/node_modules ## every test, with real PostgreSQL, Valkey, ffmpeg and Chromium
-	$(BIN)/pytest -q -n 2 --dist loadfile $(addprefix --ignore=,$(ALONE))
-	$(BIN)/pytest -q $(ALONE)
+	$(BIN)/pytest -q --durations=10 -n 2 --dist loadfile $(addprefix --ignore=,$(ALONE))
+	$(BIN)/pytest -q --durations=20 $(ALONE)
 
 soak: system-packages dev ## break a running Echo 1,000 times from seeds; SOAK="--faults 25 --seed 17" replays a schedule
 	$(BIN)/python -m tests.faults.soak $(SOAK)
