@@ -741,8 +741,8 @@ def test_whatever_happens_the_database_holds_what_the_model_says(world: World) -
         ),
     )
     # A machine that never gets anywhere would agree with every model.
-    assert world.ends.total() >= HISTORIES
-    assert world.struck >= HISTORIES
+    assert world.ends.total() >= HISTORIES // 3
+    assert world.struck >= HISTORIES // 3
 
 
 def claimed(machine: EngineMachine, *names: str) -> Run:
