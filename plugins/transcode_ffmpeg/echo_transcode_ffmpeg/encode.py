@@ -198,7 +198,8 @@ async def encode_ladder(tools: Tools, config: FfmpegConfig, request: LadderReque
         return LadderResult(renditions=())
     part = replace(request.media, duration_s=request.duration_s)
     runner = Runner(tools=tools, config=config, path=request.path, media=part)
-    gains = await loudness.gains(tools, config, runner, request.media.audio if request.with_audio else ())
+    sounds = request.media.audio if request.with_audio else ()
+    gains = await loudness.gains(tools, config, runner, sounds, request.out_dir)
     outcome = await runner.run(
         ladder_argv(tools, config, request, gains),
         out_dir=request.out_dir,
@@ -218,7 +219,7 @@ async def encode_ladder(tools: Tools, config: FfmpegConfig, request: LadderReque
             raise
         return LadderResult(renditions=(), warnings=(_only(request.start_s, request.media.duration_s),))
     warnings = []
-    for name, sound in audio_names(request.media.audio if request.with_audio else ()):
+    for name, sound in audio_names(sounds):
         try:
             made.append(measure(request.out_dir, name, "audio", sound=sound))
         except BrokenOutputError:

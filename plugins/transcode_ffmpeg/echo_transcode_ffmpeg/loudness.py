@@ -6,12 +6,14 @@ the only other way would be to compress.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import ffmpeg
 
-from echo_core.plugin_api import AudioStream
+from echo_core.plugin_api import AudioStream, InvalidRequestError
 from echo_transcode_ffmpeg import arguments, graph
 from echo_transcode_ffmpeg.binaries import Tools
 from echo_transcode_ffmpeg.config import FfmpegConfig
@@ -32,18 +34,23 @@ Gains = Mapping[int, float]
 """In dB, by the index of the sound; none for those that stay as they are."""
 
 
-async def gains(tools: Tools, config: FfmpegConfig, runner: Runner, sounds: Sequence[AudioStream]) -> Gains:
-    """Measure each of these sounds. Where nothing is to be done, nothing is measured."""
+async def gains(
+    tools: Tools, config: FfmpegConfig, runner: Runner, sounds: Sequence[AudioStream], out_dir: Path
+) -> Gains:
+    """Measure each of these sounds; nothing is written. Where nothing is to be done, nothing is measured."""
     if config.loudness_lufs is None:
         return {}
     found = {}
     for sound in sounds:
-        outcome = await runner.run(
-            measure_argv(tools, runner, sound),
-            out_dir=runner.path.parent,
-            timeout_s=TIMEOUT_S + TIMEOUT_FACTOR * runner.media.duration_s,
-            doing="measuring the loudness",
-        )
+        try:
+            outcome = await runner.run(
+                measure_argv(tools, runner, sound),
+                out_dir=out_dir,
+                timeout_s=TIMEOUT_S + TIMEOUT_FACTOR * runner.media.duration_s,
+                doing="measuring the loudness",
+            )
+        except InvalidRequestError:  # whoever wants to encode it will tell what is wrong with it
+            continue
         gain_db = gain(config.loudness_lufs, *_told(outcome))
         if abs(gain_db) >= UNNOTICED_DB:
             found[sound.index] = gain_db
@@ -74,7 +81,7 @@ def _told(outcome: Outcome) -> tuple[float, float]:
     """Integrated loudness and true peak, from the summary at the end; of nothing at all: silence."""
     loudness = [float(found[1]) for line in outcome.errors if (found := _LOUDNESS.match(line))]
     peaks = [float(found[1]) for line in outcome.errors if (found := _PEAK.match(line))]
-    if not loudness or not peaks or loudness[-1] != loudness[-1]:
+    if not loudness or not peaks or math.isnan(loudness[-1]):
         return SILENCE_LUFS, SILENCE_LUFS
     return loudness[-1], peaks[-1]
 

@@ -107,7 +107,7 @@ async def package(tools: Tools, config: FfmpegConfig, request: PackageRequest) -
     if reason := obstacle(media, config):
         return PackageResult(reason=_sentence(reason))
     runner = Runner(tools=tools, config=config, path=request.path, media=media)
-    gains = await loudness.gains(tools, config, runner, media.audio)
+    gains = await loudness.gains(tools, config, runner, media.audio, request.out_dir)
     timeout_s = BASE_TIMEOUT_S + media.size_bytes / COPY_BYTES_PER_S
     encoded = sum(not can_copy_audio(media, sound, gains) for sound in media.audio)
     timeout_s += AUDIO_TIMEOUT_FACTOR * encoded * media.duration_s
