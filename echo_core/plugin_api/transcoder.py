@@ -26,6 +26,8 @@ T11. A ladder of a part of the source (``start_s``, ``end_s``) keeps the source'
      for byte, that of every other part with the same media and rungs: the segments of all parts, one after another
      behind one initialisation, are the rendition of the whole. Only of sources that it ``can_cut``. Where a later part
      turns out to hold nothing that can be decoded, it has no renditions and a warning.
+T12. Each codec is a ladder of its own, in ``plan_ladder`` highest first; that of ``h264``, which every player decodes,
+     comes last. ``tune_ladder`` changes nothing of a rung but its ``crf``.
 """
 
 from __future__ import annotations
@@ -413,10 +415,10 @@ class Transcoder(ABC):
 
     @abstractmethod
     def plan_ladder(self, request: PlanLadder) -> tuple[Rung, ...]:
-        """The rungs to encode, highest first; empty when nothing needs encoding (T8). The last is H.264."""
+        """The rungs to encode, highest first; empty when nothing needs encoding (T8, T12)."""
 
     async def tune_ladder(self, request: TuneRequest) -> tuple[Rung, ...]:
-        """The same rungs, with the ``crf`` that suits the video. The default leaves them as they are."""
+        """The same rungs, with the ``crf`` that suits the video (T12). The default leaves them as they are."""
         return request.rungs
 
     @abstractmethod

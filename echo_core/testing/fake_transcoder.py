@@ -81,7 +81,7 @@ def write_fake_media(path: Path, media: FakeMedia | None = None, *, metadata: st
 
 @dataclass
 class FakeTranscoder(Transcoder):
-    """Obeys T1 to T11.
+    """Obeys T1 to T12.
 
     ``calls`` lists the methods called. ``failures`` maps a method's name to the error that it raises. A method waits
     at ``hold`` (when given) before it finishes, so that a test can act in its middle. Larger pictures cost more, unless

@@ -7,7 +7,7 @@ class TestMine(TranscoderTests):
         return MyTranscoder()
 ```
 
-The tests are about behaviour and cite the rules T1 to T11 of ``echo_core.plugin_api.transcoder``. What a test needs
+The tests are about behaviour and cite the rules T1 to T12 of ``echo_core.plugin_api.transcoder``. What a test needs
 beyond the two abstract methods is skipped, with the reason, where a capability flag says no. Needs pytest-asyncio in
 mode ``auto``. The clips in ``clips/`` are generated test pictures and tones, in the public domain (CC0-1.0).
 """
@@ -23,7 +23,7 @@ import shutil
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -47,6 +47,7 @@ from echo_core.plugin_api import (
     Rendition,
     StoryboardRequest,
     Transcoder,
+    TuneRequest,
     VideoStream,
 )
 
@@ -326,9 +327,20 @@ class TranscoderTests:
             assert rung.width % 2 == rung.height % 2 == 0
             assert 0 < rung.width <= size[0]
             assert 0 < rung.height <= size[1]
-        areas = [rung.width * rung.height for rung in rungs]
-        assert areas == sorted(areas, reverse=True)
+        for codec in {rung.codec for rung in rungs}:
+            areas = [rung.width * rung.height for rung in rungs if rung.codec == codec]
+            assert areas == sorted(areas, reverse=True)
         assert len({rung.name for rung in rungs}) == len(rungs)
+        assert not rungs or rungs[-1].codec == "h264", "T12"
+
+    async def test_t12_tuning_changes_nothing_but_the_rate_factor(
+        self, transcoder: Transcoder, clips: TranscoderClips, out_dir: Path
+    ) -> None:
+        media = await self.inspected(transcoder, clips.playable)
+        rungs = transcoder.plan_ladder(PlanLadder(media=media, short_sides=SHORT_SIDES))
+        request = TuneRequest(path=clips.playable, media=media, out_dir=out_dir, rungs=rungs)
+        tuned = await transcoder.tune_ladder(request)
+        assert tuple(replace(rung, crf=None) for rung in tuned) == rungs
 
     async def test_t9_package_copies_what_plays(
         self, transcoder: Transcoder, clips: TranscoderClips, out_dir: Path
