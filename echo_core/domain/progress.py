@@ -85,7 +85,7 @@ def job_eta_s(job: Job, now: datetime, places: Mapping[StepId, Place] | None = N
         ends_s[step.name] = start_s + remaining_s
         for product in step.produces:
             made_s[product] = max(made_s.get(product, 0.0), ends_s[step.name])
-    return round(max(ends_s.values()), 1)
+    return round(max(ends_s.values(), default=0.0), 1)
 
 
 def _alone(job: Job, now: datetime) -> Mapping[StepId, Place]:

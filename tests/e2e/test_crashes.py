@@ -20,7 +20,7 @@ def ladder_runs(api: Api, job_id: str) -> bool:
 @pytest.mark.complaint(3)
 def test_worker_killed_in_the_middle_of_the_ladder(fragile_instance: Instance, clips: Clips) -> None:
     api = fragile_instance.api()
-    _, job_id = api.upload(clips.make("long.mp4", seconds=30, size="1280x720"))
+    _, job_id = api.upload(clips.make("long.mp4", seconds=16, size="1280x720"))
     wait_for("the ladder runs", lambda: ladder_runs(api, job_id) and fragile_instance.find("libx264") is not None)
     worker = fragile_instance.find("cli", "worker")
     encoder = fragile_instance.find("libx264")
@@ -38,7 +38,7 @@ def test_worker_killed_in_the_middle_of_the_ladder(fragile_instance: Instance, c
 @pytest.mark.complaint(2)
 def test_valkey_killed_and_emptied_in_the_middle_of_a_job(fragile_instance: Instance, clips: Clips) -> None:
     api = fragile_instance.api()
-    _, job_id = api.upload(clips.make("long.mp4", seconds=30, size="1280x720"))
+    _, job_id = api.upload(clips.make("long.mp4", seconds=16, size="1280x720"))
     wait_for("the ladder runs", lambda: ladder_runs(api, job_id))
     worker = fragile_instance.find("cli", "worker")
     valkey = fragile_instance.find("valkey-server") or fragile_instance.find("valkey")

@@ -186,6 +186,11 @@ def test_remaining_time_is_unknown_while_no_worker_serves_a_class() -> None:
     assert job_eta_s(job, NOW, {job.step_named("ladder").id: place(0.0, slots=0)}) is None
 
 
+def test_nothing_remains_of_a_job_whose_steps_have_all_ended() -> None:
+    job = succeed(new_job(), *(step.name for step in new_job().steps))
+    assert job_eta_s(replace(job, state=JobState.RUNNING), NOW) == 0.0
+
+
 def test_remaining_time_includes_the_pause_before_another_attempt() -> None:
     job = succeed(new_job(), "verify", "inspect", "package", *PICTURES).with_expectations(10, {"ladder": 1})
     job, step = run(job, "ladder")

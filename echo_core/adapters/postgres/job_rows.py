@@ -38,22 +38,32 @@ _CONDITIONS: Mapping[Wanted, ColumnElement[bool]] = {
     Wanted.UNFINISHED: (JobRow.kind == literal_column(f"'{JobKind.PROCESS.value}'"))
     & JobRow.state.in_([literal_column(f"'{state.value}'") for state in JobState if not state.finished]),
 }
+_JOB = "job:"
+"""Before the names of a job's columns where those of its steps have theirs."""
+_JOB_COLUMNS = tuple(column.name for column in JobRow.__table__.columns)
 MAX_JOBS = 1000
 """No caller asks for more; a bound for a condition that picks too much by mistake."""
 
 
 @cache
-def _jobs(wanted: Wanted, for_update: bool) -> Query:
+def _jobs(wanted: Wanted) -> Query:
     statement = select(JobRow.__table__).where(_CONDITIONS[wanted]).order_by(JobRow.id.desc())
-    statement = statement.limit(bindparam("limit", type_=Integer))
-    return Query(statement.with_for_update(key_share=True) if for_update else statement)
+    return Query(statement.limit(bindparam("limit", type_=Integer)).with_for_update(key_share=True))
 
 
 @cache
-def _steps(for_update: bool) -> Query:
+def _steps() -> Query:
     of_jobs = StepRow.job_id == any_(bindparam("job_ids", type_=ARRAY(Uuid)))
-    statement = select(StepRow.__table__).where(of_jobs).order_by(StepRow.id)
-    return Query(statement.with_for_update(key_share=True) if for_update else statement)
+    return Query(select(StepRow.__table__).where(of_jobs).order_by(StepRow.id).with_for_update(key_share=True))
+
+
+@cache
+def _jobs_with_steps(wanted: Wanted) -> Query:
+    columns = [JobRow.__table__.c[name].label(_JOB + name) for name in _JOB_COLUMNS]
+    jobs = select(*columns).where(_CONDITIONS[wanted]).order_by(JobRow.id.desc())
+    picked = jobs.limit(bindparam("limit", type_=Integer)).subquery("picked")
+    both = picked.join(StepRow.__table__, StepRow.job_id == picked.c[f"{_JOB}id"])
+    return Query(select(picked, StepRow.__table__).select_from(both).order_by(picked.c[f"{_JOB}id"].desc()))
 
 
 async def load_jobs(
@@ -63,14 +73,19 @@ async def load_jobs(
 
     ``for_update`` locks the jobs, then their steps in the order of their ids: so heartbeats, which lock in that order
     too, wait for this transaction instead of being overwritten by it. The steps are read after the lock is had.
+    Without it, jobs and steps come from one statement, so from one moment: never a job that goes on beside steps that
+    have all ended meanwhile.
     """
-    jobs = await tx.fetch(_jobs(wanted, for_update), limit=limit, **parameters)
-    if not jobs:
-        return []
     steps: dict[object, list[Step]] = defaultdict(list)
-    for row in await tx.fetch(_steps(for_update), job_ids=[job["id"] for job in jobs]):
+    if for_update:
+        jobs = {row["id"]: dict(row) for row in await tx.fetch(_jobs(wanted), limit=limit, **parameters)}
+        rows = await tx.fetch(_steps(), job_ids=list(jobs)) if jobs else ()
+    else:
+        rows = await tx.fetch(_jobs_with_steps(wanted), limit=limit, **parameters)
+        jobs = {row["job_id"]: {name: row[_JOB + name] for name in _JOB_COLUMNS} for row in rows}
+    for row in rows:
         steps[row["job_id"]].append(_step(row))
-    return [_job(job, steps[job["id"]]) for job in jobs]
+    return [_job(job, steps[job_id]) for job_id, job in jobs.items()]
 
 
 def job_values(job: Job) -> dict[str, Any]:

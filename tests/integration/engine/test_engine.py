@@ -374,3 +374,32 @@ async def test_classes_do_not_wait_for_each_other(farm: Farm) -> None:
         jobs = [await farm.submit() for _ in range(3)]
         for job in jobs:
             await farm.until(job.id, lambda j: j.step_named("caption").state is StepState.SUCCEEDED)
+
+
+async def test_a_job_is_read_as_it_was_at_one_moment(farm: Farm) -> None:
+    """Told between a job's row and its steps' rows, it went on with nothing left to do: an owner who asked while a job
+    failed got an internal error."""
+
+    async def succeed(context: StepContext) -> StepResult:
+        return StepResult()
+
+    farm.use(single(succeed))
+    async with farm.worker():
+        job = await farm.finished((await farm.submit()).id)
+    ended = asyncio.Event()
+
+    async def end_and_retry() -> None:
+        for _ in range(40):
+            await farm.change(job.id, lambda before: before.retried(before.created_at))
+            await farm.change(job.id, lambda before: before.cancel(before.created_at))
+        ended.set()
+
+    async def read() -> int:
+        torn = 0
+        while not ended.is_set():
+            seen = await farm.job(job.id)
+            torn += seen.state.finished != all(step.state.finished for step in seen.steps)
+        return torn
+
+    _, *torn = await asyncio.gather(end_and_retry(), *(read() for _ in range(4)))
+    assert torn == [0, 0, 0, 0]
