@@ -60,14 +60,24 @@ def markdown(table: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def write_reference(report: Mapping[str, Any]) -> None:
+def write_reference(run: Mapping[str, Any]) -> None:
+    """Keep a run; what it left out stays as it was measured before, with the day of its own."""
+    kept = json.loads(REFERENCE.read_text()) if REFERENCE.exists() else {"benchmarks": {}}
+    of_both = {
+        name: {"at": report["at"], **benchmark}
+        for report in (kept, run)
+        for name, benchmark in report["benchmarks"].items()
+    }
+    report = {**run, "benchmarks": {name: of_both[name] for name in NAMES if name in of_both}}
     REFERENCE.write_text(json.dumps(report, indent=1) + "\n")
     text = README.read_text()
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
     m = report["machine"]
+    days = sorted({benchmark["at"][:10] for benchmark in report["benchmarks"].values()})
     about = (
-        f"Measured {report['at'][:10]}: {m['processors']} processors ({m['processor']}), {m['memory_gib']} GiB, "
+        f"Measured {' to '.join(dict.fromkeys((days[0], days[-1])))}: "
+        f"{m['processors']} processors ({m['processor']}), {m['memory_gib']} GiB, "
         f"{m['system']}, Python {m['python']}, load at the start {m['load'][0]}."
     )
     README.write_text(f"{before}{BEGIN}\n\n{about}\n\n{markdown(rows(report['benchmarks']))}\n\n{END}{after}")
