@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,20 @@ def test_estimate_grows_with_picture_threads_and_depth_and_ends_at_the_limit() -
     assert small < large < threaded < hdr
     limited = FfmpegConfig(threads=64, memory_limit_bytes=1 << 30)
     assert ladder_memory(limited, media(7680, 4320)) <= 1 << 30
+
+
+def test_what_lasts_takes_more_for_each_output() -> None:
+    def package(hours: float) -> int:
+        found = replace(media(1280, 720), duration_s=3600 * hours)
+        return FfmpegTranscoder(FfmpegConfig()).estimate(EstimateRequest(work="package", media=found)).memory_bytes
+
+    def ladder(hours: float) -> int:
+        return ladder_memory(FfmpegConfig(threads=1), replace(media(1280, 720), duration_s=3600 * hours))
+
+    hour = package(2) - package(1)
+    assert 17 * MIB < hour < 30 * MIB  # measured with a copy of two hours of film
+    assert ladder(2) - ladder(1) == 2 * hour  # three rungs and the input, after one output and the input
+    assert package(100) <= FfmpegConfig().memory_limit_bytes
 
 
 def test_estimated_disk_is_the_sum_of_the_ceilings() -> None:
