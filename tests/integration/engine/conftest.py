@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-import structlog
 from hypothesis import settings
 
 from echo_core.adapters.postgres.engine import open_engine
@@ -342,15 +341,6 @@ class Farm:
                 if step.state is StepState.RUNNING:
                     await self.expire(step)
                 await asyncio.sleep(0.05)
-
-
-@pytest.fixture(autouse=True)
-def plain_tracebacks() -> Iterator[None]:
-    """The default draws all local variables, which stops the loop, and the heartbeats in it, for seconds."""
-    console = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
-    structlog.configure(processors=[*structlog.get_config()["processors"][:-1], console])
-    yield
-    structlog.reset_defaults()
 
 
 @pytest.fixture
