@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,10 +13,13 @@ from pathlib import Path
 import httpx2
 from websockets.sync.client import ClientConnection, connect
 
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""For ``verify``, where the server is on loopback: reading the authorities' certificates takes 20 ms of each client."""
+
 
 def is_ready(url: str) -> bool:
     try:
-        return httpx2.get(f"{url}/readyz").status_code == 200
+        return httpx2.get(f"{url}/readyz", verify=NO_TLS).status_code == 200
     except httpx2.ConnectError:
         return False
 
@@ -27,7 +31,7 @@ class Api:
         self.url = url
         self.token = token
         self.http = httpx2.Client(
-            base_url=url, headers={"Authorization": f"Bearer {token}"} if token else {}, timeout=30
+            base_url=url, headers={"Authorization": f"Bearer {token}"} if token else {}, timeout=30, verify=NO_TLS
         )
 
     def call(self, method: str, path: str, *, expect: int, **arguments: object) -> dict[str, object]:
@@ -46,7 +50,12 @@ class Api:
             expect=201,
             json={"filename": name, "contentType": "video/mp4", "sizeBytes": size},
         )
-        sent = httpx2.put(str(begun["uploadUrl"]), content=clip.read_bytes(), headers={"Content-Type": "video/mp4"})
+        sent = httpx2.put(
+            str(begun["uploadUrl"]),
+            content=clip.read_bytes(),
+            headers={"Content-Type": "video/mp4"},
+            verify=NO_TLS,
+        )
         assert sent.status_code in {200, 201}, sent.text
         completed = self.call(
             "POST",

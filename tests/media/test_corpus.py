@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tests.e2e.api import NO_TLS
 from tests.media import validity
 from tests.media.conftest import Processed
 from tests.media.corpus import CLIPS, MAX_SKEW_S, Clip, Expect
@@ -95,7 +96,7 @@ def check_tracks(presentation: validity.Presentation, expect: Expect, found: Pro
 
 
 def fetch(url: str) -> bytes:
-    answer = httpx2.get(url, follow_redirects=True)
+    answer = httpx2.get(url, follow_redirects=True, verify=NO_TLS)
     assert answer.status_code == 200
     return answer.content
 
