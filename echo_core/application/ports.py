@@ -3,6 +3,8 @@
 A unit of work is one short transaction: enter, read and change, leave. A clean exit commits; an exception rolls back.
 After the commit, and only then, its events go to the bus and its doorbells ring; neither can fail the caller. No
 storage, transcoder or other provider is called inside one.
+
+Longer than a module should be: what an adapter must offer is read in one place.
 """
 
 from __future__ import annotations

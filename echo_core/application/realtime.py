@@ -3,7 +3,8 @@
 The database numbers every state change of an owner without gaps; whatever else tells of one is a hint. So a hint that
 is the next number is delivered as it is, one that is not makes the hub read the missing from the database first, and
 what no hint told of is found by asking for the newest numbers every few seconds. Each connection therefore gets each
-state change once and in order, whatever the bus lost, doubled or shuffled.
+state change once and in order, whatever the bus lost, doubled or shuffled. Longer than a module should be: the order of
+all that a connection is sent is decided here alone.
 """
 
 from __future__ import annotations

@@ -28,6 +28,8 @@ T11. A ladder of a part of the source (``start_s``, ``end_s``) keeps the source'
      turns out to hold nothing that can be decoded, it has no renditions and a warning.
 T12. Each codec is a ladder of its own, in ``plan_ladder`` highest first; that of ``h264``, which every player decodes,
      comes last. ``tune_ladder`` changes nothing of a rung but its ``crf``.
+
+Longer than a module should be: whoever writes a transcoder reads one file.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The job engine over a real PostgreSQL."""
+"""The job engine over a real PostgreSQL. Long, because what a worker must survive is looked up in one place."""
 
 from __future__ import annotations
 

@@ -7,8 +7,6 @@ of its statements: then all of it is stored or nothing, and doing it again leads
 For a long run: ``pytest tests/integration/engine/test_model.py --hypothesis-profile=soak`` (``SOAK_HISTORIES`` of
 conftest.py, and every statement of each use case); ``--hypothesis-seed=N`` takes another course.
 
-Long, because it is one state machine.
-
 Longer than a module should be: one machine, whose rules are read together.
 """
 
