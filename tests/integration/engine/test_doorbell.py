@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from echo_core.adapters.arq_queue import QUEUE_PREFIX, ArqDoorbell, ArqListener, open_arq
+from echo_core.application.ending import end_tasks
 from echo_core.domain.ids import new_step_id
 from echo_core.plugin_api.errors import UnavailableError
 from echo_core.plugin_api.steps import Resource
@@ -50,8 +51,7 @@ async def listening(url: str, claims: Claims) -> AsyncIterator[ArqListener]:
     try:
         yield listener
     finally:
-        task.cancel()
-        await asyncio.wait([task])
+        await end_tasks([task])
         await redis.aclose()
 
 
