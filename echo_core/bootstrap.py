@@ -402,8 +402,7 @@ async def _looked_at(transcoder: Transcoder) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        checking.cancel()
-        await asyncio.gather(checking, return_exceptions=True)
+        await end_tasks([checking])
 
 
 def _admission(

@@ -9,8 +9,8 @@ class TestMine(TranscoderTests):
 
 The tests are about behaviour and cite the rules T1 to T12 of ``echo_core.plugin_api.transcoder``. What a test needs
 beyond the two abstract methods is skipped, with the reason, where a capability flag says no. Needs pytest-asyncio in
-mode ``auto``. The clips in ``clips/`` are generated test pictures and tones, in the public domain (CC0-1.0). Long, because a
-plugin inherits one class.
+mode ``auto``. The clips in ``clips/`` are generated test pictures and tones, in the public domain (CC0-1.0). Long,
+because a plugin inherits one class.
 """
 
 # ruff: noqa: D102 - the names of the tests are their documentation

@@ -15,6 +15,7 @@ from hypothesis import settings
 from echo_core.adapters.postgres.engine import open_engine
 from echo_core.adapters.postgres.units_of_work import PostgresWorkerUnitsOfWork
 from echo_core.application.admission import Admission, Reservations
+from echo_core.application.ending import end_tasks
 from echo_core.application.engine import Engine
 from echo_core.application.job_changes import store_change
 from echo_core.application.lease_watch import EngineTiming
@@ -228,8 +229,7 @@ class Farm:
             finally:
                 stop.set()
                 await running
-                for helper in helpers:
-                    helper.cancel()
+                await end_tasks(helpers)
 
     async def begin(self, *, owner: UserId = OWNER, expires_in: timedelta = timedelta(days=1)) -> Upload:
         """A video that awaits its bytes."""

@@ -23,6 +23,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from echo_core.adapters.redis_events import RedisEventBus, RedisEventSource
 from echo_core.adapters.redis_tickets import RedisTicketStore
+from echo_core.application.ending import end_tasks
 from echo_core.application.realtime import Realtime, RealtimeHub
 from echo_core.domain.users import User
 from echo_core.entrypoints.http.server import WS_OPTIONS
@@ -174,7 +175,7 @@ async def echo(valkey: Valkey, database: Any, *, compress: bool = False, **chang
             finally:
                 server.should_exit = True
                 await asyncio.wait({serving})
-                running.cancel()
+                await end_tasks([running])
 
 
 async def _current_user(request: Request) -> User:
