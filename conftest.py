@@ -1,4 +1,4 @@
-"""For every test."""
+"""For every test, the plugins' too."""
 
 from __future__ import annotations
 
