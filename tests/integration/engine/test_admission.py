@@ -207,6 +207,9 @@ class FillsTheDisk(FfmpegTranscoder):
     async def encode_ladder(self, request: LadderRequest) -> LadderResult:
         if not self.filled:
             self.filled = True
+            async with asyncio.timeout(10):  # until the step before has removed its copy of the source
+                while len([*request.out_dir.parent.parent.iterdir()]) > 1:
+                    await asyncio.sleep(0.01)
             await asyncio.to_thread(self._fill)
         return await super().encode_ladder(request)
 
