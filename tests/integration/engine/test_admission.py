@@ -18,6 +18,7 @@ from echo_core.adapters.memory import Memory
 from echo_core.adapters.reservations import FileReservations
 from echo_core.adapters.scratch import worker_scratch
 from echo_core.application import admission, engine
+from echo_core.application.ending import end_tasks
 from echo_core.application.pipeline import Pipeline
 from echo_core.domain.jobs import Job, JobState, StepState
 from echo_core.plugin_api.errors import UnavailableError
@@ -205,17 +206,25 @@ class FillsTheDisk(FfmpegTranscoder):
         self.filled = False
 
     async def encode_ladder(self, request: LadderRequest) -> LadderResult:
-        if not self.filled:
-            self.filled = True
-            async with asyncio.timeout(10):  # until the step before has removed its copy of the source
-                while len([*request.out_dir.parent.parent.iterdir()]) > 1:
-                    await asyncio.sleep(0.01)
+        if self.filled:
+            return await super().encode_ladder(request)
+        self.filled = True
+        await asyncio.to_thread(self._fill)
+        filling = asyncio.create_task(self._keep_full())
+        try:
+            return await super().encode_ladder(request)
+        finally:
+            await end_tasks([filling])
+
+    async def _keep_full(self) -> None:
+        """What the step before still holds of its files is given back at any time."""
+        while True:
             await asyncio.to_thread(self._fill)
-        return await super().encode_ladder(request)
+            await asyncio.sleep(0.01)
 
     def _fill(self) -> None:
         facts = os.statvfs(self.ballast.parent)
-        with self.ballast.open("wb") as file, suppress(OSError):  # steps beside it write as well
+        with self.ballast.open("ab") as file, suppress(OSError):  # steps beside it write as well
             file.write(bytes(max(0, facts.f_bavail * facts.f_frsize - self.left_bytes)))
 
 
