@@ -132,7 +132,7 @@ def start_instance(data_dir: Path, **settings: str) -> Instance:
     def ready() -> bool:
         if process.poll() is not None:
             raise AssertionError(f"echoctl up ended with {process.returncode}:\n{instance.logs()}")
-        return is_ready(instance.url)
+        return is_ready(instance.url) and any("Echo runs at" in line for line in instance.output)
 
     try:
         wait_for("echoctl up is ready", ready, START_DEADLINE_S)
