@@ -71,7 +71,9 @@ def process_of(pid: int, started_at: float) -> psutil.Process | None:
 
 
 def find_instance(data_dir: Path) -> Instance | None:
-    """Return the Echo that runs with this ``data_dir``; None when none does, or it is still starting or stopping."""
+    """Return the Echo that runs with this ``data_dir``; None when none does, or its servers do not run yet or any more.
+
+    Its API may still be starting, or have stopped."""
     try:
         facts = json.loads((data_dir.resolve() / "run" / "instance.json").read_text(encoding="utf-8"))
         instance = Instance(**facts)

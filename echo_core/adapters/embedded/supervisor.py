@@ -129,8 +129,7 @@ class Supervisor:
                     await stack.enter_async_context(self._kept(group, STOP_GRACE_S, server))
             addresses = servers.addresses
             await up.migrate(addresses)
-            grace_s = up.settings.worker.shutdown_grace_s + PROGRAM_GRACE_S
-            await stack.enter_async_context(self._kept(group, grace_s, *self._programs(addresses)))
+            # Before the API answers: whoever waited for it may ask echoctl at once.
             instance = stack.enter_context(
                 data_dir.announced(
                     public_url=up.settings.public_url,
@@ -138,6 +137,8 @@ class Supervisor:
                     redis_url=addresses.redis_url,
                 )
             )
+            grace_s = up.settings.worker.shutdown_grace_s + PROGRAM_GRACE_S
+            await stack.enter_async_context(self._kept(group, grace_s, *self._programs(addresses)))
             self._say(f"Echo runs at {up.settings.public_url}")
             up.ready(instance)
             await asyncio.Event().wait()

@@ -67,7 +67,7 @@ class Up:
     def ready(self) -> Instance:
         def found() -> bool:
             assert self.process.poll() is None, self.output
-            return find_instance(self.data_dir) is not None
+            return "Echo runs at" in self.output
 
         eventually(found, "it runs", lambda: self.output)
         instance = find_instance(self.data_dir)
