@@ -115,6 +115,7 @@ class RedisEventSource:
         self._stream = stream
         self._block_s = block_s
         self._last_id = b""
+        self._last_payload: bytes | None = None
 
     async def messages(self) -> AsyncGenerator[Event | Progress | Discontinuity, None]:
         """Yield for ever. Whatever happens to Redis, it reconnects; a ``Discontinuity`` stands wherever entries may
@@ -142,7 +143,7 @@ class RedisEventSource:
             reply = await redis.xread({self._stream: self._last_id}, count=BATCH, block=int(self._block_s * 1000))
             entries = reply[0][1] if reply else []
             for entry_id, fields in entries:
-                self._last_id = entry_id
+                self._last_id, self._last_payload = entry_id, fields.get(_FIELD, b"")
                 message = _decode(fields.get(_FIELD, b""))
                 if message is not None:
                     yield message
@@ -155,7 +156,10 @@ class RedisEventSource:
             await self._lost_entries(redis)
             return
         newest = await redis.xrevrange(self._stream, count=1)
-        self._last_id = newest[0][0] if newest else _START
+        if newest:
+            self._last_id, self._last_payload = newest[0][0], newest[0][1].get(_FIELD, b"")
+        else:
+            self._last_id = _START
 
     async def _lost_entries(self, redis: Redis) -> bool:
         """Whether the stream began anew (with smaller ids nothing would ever be read again) or was trimmed past us."""
@@ -165,7 +169,10 @@ class RedisEventSource:
             lost = self._last_id != _START
             self._last_id = _START
             return lost
-        if _parsed(info["last-generated-id"]) < _parsed(self._last_id):
+        newest = info["last-entry"]
+        # Emptied and filled again within a millisecond, or with the clock set back, it may hold our id for another entry.
+        ours_is_another = bool(newest) and newest[0] == self._last_id and newest[1].get(_FIELD) != self._last_payload
+        if ours_is_another or _parsed(info["last-generated-id"]) < _parsed(self._last_id):
             self._last_id = _START
             return True
         # After a silent read nothing newer is there; after a full one, older entries should be there still.

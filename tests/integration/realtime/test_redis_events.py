@@ -119,6 +119,19 @@ async def test_stream_that_began_anew_with_smaller_ids_is_noticed(valkey: Valkey
         assert discontinuities == 1
 
 
+async def test_stream_that_began_anew_with_the_same_id_is_noticed(valkey: Valkey, bus: RedisEventBus) -> None:
+    async with reading(valkey) as reader:
+        await bus.publish_events([BARE])
+        payload = (await valkey.run("XREVRANGE", STREAM, "+", "-"))[0][1][b"m"]
+        assert await reader.next() == BARE
+        await bus.publish_events([FULL])
+        assert await reader.next() == FULL
+        entry_id = (await valkey.run("XREVRANGE", STREAM, "+", "-"))[0][0]
+        await valkey.empty()
+        await valkey.run("XADD", STREAM, entry_id, "m", payload)
+        assert await reader.next_event() == (BARE, 1)
+
+
 async def test_killed_and_restarted_redis_is_found_again(valkey: Valkey, bus: RedisEventBus) -> None:
     async with reading(valkey) as reader:
         await bus.publish_events([FULL])
