@@ -170,7 +170,7 @@ class RedisEventSource:
             self._last_id = _START
             return lost
         newest = info["last-entry"]
-        # Emptied and filled again within a millisecond, or with the clock set back, it may hold our id for another entry.
+        # Emptied and filled again within a millisecond, or after a clock step, it may hold our id for another entry.
         ours_is_another = bool(newest) and newest[0] == self._last_id and newest[1].get(_FIELD) != self._last_payload
         if ours_is_another or _parsed(info["last-generated-id"]) < _parsed(self._last_id):
             self._last_id = _START
