@@ -164,12 +164,13 @@ def test_worker_that_was_stopped_past_its_lease_publishes_nothing(scene: Scene) 
     name = scene.cluster.sql("select worker from echo.steps where job_id = %s and name = 'ladder'", job_id)[0][0]
     zombie = next(w for w in scene.cluster.workers if f"-{w.pid}-" in name)
     zombie.send(signal.SIGSTOP)
-    wait_for("somebody else took the step", lambda: scene.attempts(job_id)["ladder"] == 2)
+    # More than once, should the frozen one hold a lock for so long that the next one could not renew its lease.
+    wait_for("somebody else took the step", lambda: scene.attempts(job_id)["ladder"] >= 2)
     zombie.send(signal.SIGCONT)
     assert scene.finished(job_id)["state"] == "succeeded"
-    assert scene.attempts(job_id)["ladder"] == 2
+    token = scene.cluster.sql("select lease_token from echo.steps where job_id = %s and name = 'ladder'", job_id)[0]
     tokens = scene.cluster.sql("select distinct lease_token from echo.artefacts where step = 'ladder'")
-    assert (2,) in tokens
+    assert token in tokens
     assert zombie.runs
 
 

@@ -20,9 +20,12 @@ from echo_core.plugin_api.errors import InvalidRequestError
 
 POOL_TIMEOUT_S = 10.0
 """How long a caller waits for a free connection before it is told that the database is busy."""
-IDLE_IN_TRANSACTION_TIMEOUT_S = 10
+IDLE_IN_TRANSACTION_TIMEOUT_S = 5
 """Units of work take milliseconds; one that idles this long belongs to a process that hangs, or to a host that was cut
-off, and holds locks that others wait for."""
+off, and holds locks that others wait for: the renewal of leases, too, so it is well below a lease."""
+TRANSACTION_TIMEOUT_SINCE = 17
+"""Version of PostgreSQL. To earlier ones, a session that has prepared a statement and hangs before running it is
+active, not idle, and no timeout ends it."""
 KEEPALIVES = {"tcp_keepalives_idle": "30", "tcp_keepalives_interval": "10", "tcp_keepalives_count": "3"}
 """Seconds, and tries: the server forgets the connections of a host that vanished within a minute, not two hours."""
 BEGIN_WITH = "echo_begin_with"
@@ -74,7 +77,7 @@ async def open_engine(
     """
     settings = {
         "statement_timeout": str(round(statement_timeout_s * 1000)),
-        "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_TIMEOUT_S * 1000),
+        "idle_in_transaction_session_timeout": str(round(_idle_timeout_s(statement_timeout_s) * 1000)),
         "timezone": "UTC",
     }
     connect_args: dict[str, Any] = {
@@ -105,10 +108,27 @@ async def open_engine(
         hide_parameters=True,  # titles, tokens and claims have no place in logs
     )
     event.listen(engine.sync_engine, "connect", partial(_give_up_after, connect_timeout_s))
+    if statement_timeout_s and not transaction_pooling:
+        longest_s = statement_timeout_s + _idle_timeout_s(statement_timeout_s)
+        event.listen(engine.sync_engine, "connect", partial(_end_transactions_after, longest_s))
     try:
         yield engine
     finally:
         await engine.dispose()
+
+
+def _idle_timeout_s(statement_timeout_s: float) -> float:
+    return min(IDLE_IN_TRANSACTION_TIMEOUT_S, statement_timeout_s / 2) or IDLE_IN_TRANSACTION_TIMEOUT_S
+
+
+def _end_transactions_after(seconds: float, connection: Any, _record: object) -> None:
+    """Let the server end a session whose transaction takes longer, whatever it waits for.
+
+    Not among the startup parameters, where earlier servers would refuse it.
+    """
+    if connection.driver_connection.get_server_version().major >= TRANSACTION_TIMEOUT_SINCE:
+        command = f"set transaction_timeout = {round(seconds * 1000)}"
+        connection.run_async(lambda driver: driver.execute(command))
 
 
 def _give_up_after(seconds: float, connection: Any, _record: object) -> None:

@@ -13,6 +13,8 @@ BUSY = frozenset({"40001", "40P01", "55P03", "57014"})
 """serialization_failure, deadlock_detected, lock_not_available, query_canceled (statement_timeout)."""
 REFUSED = frozenset({"28000", "28P01", "3D000"})
 """invalid_authorization_specification, invalid_password, invalid_catalog_name."""
+CUT_OFF = frozenset({"25P03", "25P04"})
+"""idle_in_transaction_session_timeout, transaction_timeout: this process stood still, and its session was ended."""
 AWAY_CLASSES = ("08", "53", "57P", "58", "XX")
 """connection exceptions, insufficient resources, operator intervention, system errors, internal errors."""
 
@@ -62,7 +64,7 @@ def sqlstate(error: BaseException) -> str | None:
 
 def _is_away(error: BaseException, state: str | None) -> bool:
     if state is not None:
-        return state.startswith(AWAY_CLASSES)
+        return state in CUT_OFF or state.startswith(AWAY_CLASSES)
     if isinstance(error, DBAPIError):
         # Without an SQLSTATE nothing came from the server. The driver's own complaints about arguments have the
         # cause asyncpg.DataError, which has one.

@@ -9,6 +9,7 @@ import socket
 import asyncpg
 import pytest
 import sqlalchemy as sa
+from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -166,6 +167,25 @@ async def test_a_statement_that_takes_too_long_is_busy(database, announced):
             async with transaction(engine, BEGIN_AS_SERVICE) as tx:
                 await tx.execute(sa.text("select pg_sleep(60)"))
     assert (caught.value.code, caught.value.retryable) == ("database_busy", True)
+
+
+@pytest.mark.parametrize("stands_still", ["between two statements", "between preparing and running one"])
+async def test_a_process_that_stands_still_holds_its_locks_for_a_moment_only(
+    database, worker, alice, stored, announced, stands_still
+):
+    video, _ = await stored(alice)
+    connections: list[asyncpg.Connection] = []
+    async with open_engine(database.worker_url, statement_timeout_s=1) as engine:
+        event.listen(engine.sync_engine, "connect", lambda c, _: connections.append(c.driver_connection))
+        with pytest.raises(UnavailableError) as caught:
+            async with PostgresWorkerUnitsOfWork(engine, announced).for_worker() as frozen:
+                await frozen.videos.get(video.id, for_update=True)
+                if stands_still == "between preparing and running one":
+                    await connections[0].prepare("select from echo.videos")
+                async with asyncio.timeout(10), worker.for_worker() as uow:
+                    await uow.videos.get(video.id, for_update=True)
+                await frozen.videos.get(video.id)
+    assert (caught.value.code, caught.value.retryable) == ("database_unavailable", True)
 
 
 async def test_a_deadlock_lets_one_through_and_is_retryable_for_the_other(worker, alice, bob, stored):
