@@ -58,7 +58,7 @@ soak: system-packages dev ## break a running Echo 1,000 times from seeds; SOAK="
 	$(BIN)/python -m tests.faults.soak $(SOAK)
 
 tests/e2e/node_modules: tests/e2e/package-lock.json
-	@echo "==> installing hls.js and upchunk for the browser test"
+	@echo "==> installing hls.js, upchunk and supabase-js for the browser and client tests"
 	cd tests/e2e && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
@@ -86,7 +86,8 @@ openapi: install ## write openapi.json anew
 constraints: dev ## pin all dependencies anew, at their current versions
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links \
-		--no-emit-package echo-core --no-emit-package echo-storage-local --no-emit-package echo-transcode-ffmpeg \
+		--no-emit-package echo-core --no-emit-package echo-identity-local \
+		--no-emit-package echo-storage-local --no-emit-package echo-transcode-ffmpeg \
 		--group dev --group bench --output-file constraints.txt pyproject.toml $(addsuffix /pyproject.toml,$(PLUGINS))
 
 clean: ## remove .venv and everything generated; data/ stays

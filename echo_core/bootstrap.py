@@ -24,7 +24,15 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from typer import Typer
 
 from echo_core.adapters import settings_sources
-from echo_core.adapters.addresses import API_ROLE, WORKER_ROLE, Addresses, addresses, role_password
+from echo_core.adapters.addresses import (
+    API_ROLE,
+    WORKER_ROLE,
+    Addresses,
+    addresses,
+    plugin_role,
+    plugin_url,
+    role_password,
+)
 from echo_core.adapters.arq_queue import ArqDoorbell, ArqListener, open_arq
 from echo_core.adapters.clock import SystemClock
 from echo_core.adapters.limits import limits_of, rate_policies_of
@@ -59,10 +67,12 @@ from echo_core.application.realtime import Realtime, RealtimeHub
 from echo_core.application.reconciling import Reconciler, ReconcilerTiming
 from echo_core.application.services import ApiServices, PluginReport
 from echo_core.application.storage_audit import Finding, StorageAudit, StorageAuditor
-from echo_core.domain.ids import StepId
+from echo_core.domain.ids import StepId, UserId
+from echo_core.domain.users import User
 from echo_core.plugin_api.context import PluginContext
-from echo_core.plugin_api.errors import EchoError, InsufficientStorageError, UnavailableError
+from echo_core.plugin_api.errors import EchoError, InsufficientStorageError, NotSupportedError, UnavailableError
 from echo_core.plugin_api.events import Event
+from echo_core.plugin_api.identity import IdentityProvider, LocalUser
 from echo_core.plugin_api.specs import CommandsSpec, EventHandlerSpec, NoConfig, RoutesSpec
 from echo_core.plugin_api.steps import Resource, StepHandler
 from echo_core.plugin_api.storage import StorageBackend
@@ -76,10 +86,10 @@ KERNEL = "kernel"
 async def migrate_database(settings: Settings) -> None:
     """Bring the database up to date: tables, policies, roles and their passwords. Safe to run at any time."""
     secret = load_instance_secret(settings)
-    await _migrate(addresses(settings, secret).owner_url, secret)
+    await _migrate(settings, addresses(settings, secret).owner_url, secret)
 
 
-async def _migrate(owner_url: str, secret: bytes) -> None:
+async def _migrate(settings: Settings, owner_url: str, secret: bytes) -> None:
     # Here and below: what only one command needs is imported by it, so that API and worker start without it.
     from echo_core.adapters.postgres.migrate import migrate
 
@@ -88,6 +98,12 @@ async def _migrate(owner_url: str, secret: bytes) -> None:
         api_password=role_password(secret, API_ROLE),
         worker_password=role_password(secret, WORKER_ROLE),
     )
+    if (found := _lenient_registry(settings).find_identity()) is not None:
+        from echo_core.adapters.postgres.plugin_schemas import migrate_plugin
+
+        plugin, spec = found
+        role = plugin_role(plugin)
+        await migrate_plugin(owner_url, role=role, password=role_password(secret, role), migrations=spec.migrations)
 
 
 async def up(settings: Settings, *, argv: Sequence[str], say: Callable[[str], None]) -> None:
@@ -113,7 +129,7 @@ async def up(settings: Settings, *, argv: Sequence[str], say: Callable[[str], No
             api=[*argv, "serve"],
             worker=[*argv, "worker"],
             environment=dict(os.environ),
-            migrate=lambda where: _migrate(where.database_url, secret),
+            migrate=lambda where: _migrate(settings, where.database_url, secret),
             console=show,
         )
     )
@@ -193,6 +209,7 @@ class Api:
     checks: Sequence[ReadinessCheck]
     step_metrics: RedisStepMetrics
     plugin_routes: Sequence[tuple[str, RoutesSpec]]
+    identity: IdentityProvider | None
     rate_limiter: RateLimiter
 
 
@@ -205,7 +222,15 @@ async def open_api(settings: Settings) -> AsyncIterator[Api]:
         await _refuse_other_schemas(engine)
         units_of_work = PostgresUserUnitsOfWork(engine, core.relay)
         storage = await stack.enter_async_context(core.registry.open_storage())
-        tokens = await stack.enter_async_context(open_tokens(settings, secret=core.secret, clock=core.clock))
+        identity = await _open_identity(stack, settings, core.registry, core.addresses, core.secret)
+        tokens = await stack.enter_async_context(
+            open_tokens(
+                settings,
+                secret=core.secret,
+                clock=core.clock,
+                local_keys=identity.public_keys() if identity is not None else None,
+            )
+        )
         limits = limits_of(settings)
         services = ApiServices(
             units_of_work=units_of_work,
@@ -231,11 +256,22 @@ async def open_api(settings: Settings) -> AsyncIterator[Api]:
             settings=settings,
             services=services,
             realtime=Realtime(hub=hub, tokens=tokens, tickets=tickets, limits=limits, clock=core.clock),
-            checks=readiness_checks(core, engine, storage),
+            checks=readiness_checks(core, engine, storage, identity),
             step_metrics=RedisStepMetrics(core.redis),
             plugin_routes=core.registry.of_type(RoutesSpec),
+            identity=identity,
             rate_limiter=RateLimiter(counts, **rate_policies_of(settings)),
         )
+
+
+async def _open_identity(
+    stack: AsyncExitStack, settings: Settings, registry: PluginRegistry, where: Addresses, secret: bytes
+) -> IdentityProvider | None:
+    if (found := registry.find_identity()) is None:
+        return None
+    url = plugin_url(settings, where, secret, found[0])
+    database = await stack.enter_async_context(_engine(settings, url, "echo identity"))
+    return await stack.enter_async_context(registry.open_identity(database))
 
 
 def pipeline_of(
@@ -252,7 +288,9 @@ async def _refuse_other_schemas(engine: AsyncEngine) -> None:
         await check_schema(engine)
 
 
-def readiness_checks(core: Core, engine: AsyncEngine, storage: StorageBackend) -> Sequence[ReadinessCheck]:
+def readiness_checks(
+    core: Core, engine: AsyncEngine, storage: StorageBackend, identity: IdentityProvider | None
+) -> Sequence[ReadinessCheck]:
     """Each dependency by name. Without Redis the API serves on: work starts later and events are replayed. On a full
     storage it serves on as well: what is there can be watched."""
 
@@ -267,11 +305,14 @@ def readiness_checks(core: Core, engine: AsyncEngine, storage: StorageBackend) -
         if free_bytes is not None and free_bytes <= 0:
             raise InsufficientStorageError("Only the reserve is left: uploads are refused, playing goes on.")
 
+    # Whoever has signed in goes on for as long as the token lives.
+    signing_in = [ReadinessCheck(name="identity", check=identity.check, required=False)] if identity is not None else []
     return (
         ReadinessCheck(name="database", check=lambda: check_schema(engine)),
         ReadinessCheck(name="redis", check=ping, required=False),
         ReadinessCheck(name="storage", check=storage.check),
         ReadinessCheck(name="storage_room", check=room, required=False),
+        *signing_in,
     )
 
 
@@ -485,13 +526,17 @@ def load_settings(config: Path | None = None) -> Settings:
 
 
 async def issue_token(settings: Settings, email: str, expires_in_s: int) -> str:
-    """A bearer token for the user with that address, who is created at need.
+    """A bearer token for the user with that address: the identity's, else one who is created at need.
 
     Raises ``UnavailableError`` when the embedded database does not run, another ``EchoError`` when tokens come from
     elsewhere.
     """
     secret = load_instance_secret(settings)
     where = addresses(settings, secret)
+    known = await _find_user(settings, where, secret, email)
+    if known is not None:
+        user = User(id=UserId(known.id), email=known.email)
+        return issue_embedded_token(user, settings, secret, expires_in_s)
     async with (
         _engine(settings, where.worker_url, "echo token") as engine,
         PostgresWorkerUnitsOfWork(engine, _nobody).for_worker() as uow,
@@ -500,8 +545,31 @@ async def issue_token(settings: Settings, email: str, expires_in_s: int) -> str:
     return issue_embedded_token(user, settings, secret, expires_in_s)
 
 
+async def _find_user(settings: Settings, where: Addresses, secret: bytes, email: str) -> LocalUser | None:
+    """Whoever signs in with that address: a token for it has to stand for the same user."""
+    async with AsyncExitStack() as stack:
+        identity = await _open_identity(stack, settings, _lenient_registry(settings), where, secret)
+        return await identity.find_user(email) if identity is not None else None
+
+
 async def _nobody(events: Sequence[Event], rings: Sequence[tuple[StepId, Resource]]) -> None:
     """Nothing that this process commits has to be told."""
+
+
+@asynccontextmanager
+async def open_identity(settings: Settings) -> AsyncIterator[IdentityProvider]:
+    """The identity of this instance. Raises an ``EchoError`` where it has none."""
+    secret = load_instance_secret(settings)
+    where = addresses(settings, secret)
+    async with AsyncExitStack() as stack:
+        identity = await _open_identity(stack, settings, _lenient_registry(settings), where, secret)
+        if identity is None:
+            raise NotSupportedError(
+                "This instance keeps no users of its own: its tokens come from another issuer.",
+                code="no_local_identity",
+                remedy="Manage users where they are kept, or set auth.identity and leave auth.issuer empty.",
+            )
+        yield identity
 
 
 def plugin_reports(settings: Settings) -> tuple[PluginReport, ...]:

@@ -15,6 +15,8 @@ from echo_core.plugin_api.errors import UnavailableError
 
 API_ROLE = "echo_api"
 WORKER_ROLE = "echo_worker"
+MAX_ROLE_LENGTH = 63
+"""Bytes of a PostgreSQL identifier (NAMEDATALEN - 1)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,6 +54,28 @@ def addresses(settings: Settings, secret: bytes) -> Addresses:
         worker_url=_login(settings.database.worker_url.get_secret_value(), owner_url, secret, WORKER_ROLE),
         redis_url=redis_url,
     )
+
+
+def plugin_role(plugin: str) -> str:
+    """The login role of a plugin that has tables, and their schema. Raises ``ValueError`` beyond PostgreSQL's limit."""
+    role = f"echo_{plugin}"
+    if len(role) > MAX_ROLE_LENGTH:
+        raise ValueError(f"the name of plugin {plugin!r} is too long for a schema of its own")
+    return role
+
+
+def plugin_url(settings: Settings, where: Addresses, secret: bytes, plugin: str) -> str:
+    """Where a plugin logs in: beside the API, through its pooler if it has one."""
+    given = settings.database.api_url.get_secret_value()
+    base = given or where.owner_url
+    role = plugin_role(plugin)
+    try:
+        url = make_url(base)
+    except (ArgumentError, ValueError):
+        return base
+    _, dot, tenant = (url.username or "").partition(".")
+    url = url.set(username=f"{role}{dot}{tenant}", password=role_password(secret, role))
+    return url.render_as_string(hide_password=False)
 
 
 def _login(given: str, owner_url: str, secret: bytes, role: str) -> str:

@@ -93,7 +93,7 @@ class JwksKeys:
     async def _fetch(self) -> None:
         try:
             async with asyncio.timeout(FETCH_TIMEOUT_S):
-                keys = _usable_keys(await self._download())
+                keys = usable_keys(await self._download())
         except (TimeoutError, httpx2.HTTPError, httpx2.InvalidURL, ValueError, RecursionError) as error:
             _log.warning("jwks.fetch_failed: %s: %s", type(error).__name__, error, extra={"url": self._url})
             return
@@ -113,7 +113,7 @@ class JwksKeys:
         return json.loads(bytes(body))
 
 
-def _usable_keys(document: object) -> dict[str, Key]:
+def usable_keys(document: object) -> dict[str, Key]:
     """The signing keys of a set, by id. A key that cannot be used is left out; a set without any is an error."""
     entries = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(entries, list):

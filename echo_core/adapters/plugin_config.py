@@ -11,7 +11,7 @@ from echo_core.adapters.plugin_specs import OpenableSpec
 from echo_core.adapters.settings import Settings
 from echo_core.adapters.settings_errors import ConfigurationIssue, did_you_mean
 from echo_core.adapters.settings_tables import FILE_SUFFIX, validate_table
-from echo_core.plugin_api.specs import NoConfig, StorageSpec, TranscoderSpec
+from echo_core.plugin_api.specs import IdentitySpec, NoConfig, StorageSpec, TranscoderSpec
 
 
 class PluginConfigs:
@@ -64,7 +64,7 @@ class PluginConfigs:
                 self._configs[status.name, model] = config
                 continue
             needed = [spec for spec in specs if spec.config_model is model and not _is_unselected(spec, self._settings)]
-            if written or any(isinstance(spec, StorageSpec | TranscoderSpec) for spec in needed):
+            if written or any(isinstance(spec, StorageSpec | TranscoderSpec | IdentitySpec) for spec in needed):
                 found |= dict.fromkeys(issues)
             elif needed:
                 self.unconfigured[status.name] = "it is not configured: " + "; ".join(map(str, issues))
@@ -76,6 +76,8 @@ class PluginConfigs:
 def _is_unselected(spec: OpenableSpec, settings: Settings) -> bool:
     if isinstance(spec, StorageSpec):
         return spec.name != settings.storage.backend
+    if isinstance(spec, IdentitySpec):
+        return spec.name != settings.identity
     return isinstance(spec, TranscoderSpec) and spec.name != settings.transcoder.backend
 
 

@@ -13,11 +13,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import fields
 from functools import partial
 from importlib.metadata import EntryPoint
 from typing import TypeVar, cast
 
 from pydantic import BaseModel
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from echo_core.adapters.plugin_config import PluginConfigs
 from echo_core.adapters.plugin_loader import PluginStatus, load_plugins, report_failure
@@ -30,9 +32,11 @@ from echo_core.application.pipeline import PipelineError, RegisteredStep, ordere
 from echo_core.application.services import PluginReport
 from echo_core.plugin_api.context import Clock, PluginContext
 from echo_core.plugin_api.events import EventHandler
+from echo_core.plugin_api.identity import IdentityContext, IdentityProvider
 from echo_core.plugin_api.specs import (
     CommandsSpec,
     EventHandlerSpec,
+    IdentitySpec,
     RoutesSpec,
     StepSpec,
     StorageSpec,
@@ -42,8 +46,11 @@ from echo_core.plugin_api.steps import StepHandler
 from echo_core.plugin_api.storage import StorageBackend
 from echo_core.plugin_api.transcoder import Transcoder
 
-SpecT = TypeVar("SpecT", StorageSpec, TranscoderSpec, StepSpec, EventHandlerSpec, RoutesSpec, CommandsSpec)
+SpecT = TypeVar(
+    "SpecT", StorageSpec, TranscoderSpec, IdentitySpec, StepSpec, EventHandlerSpec, RoutesSpec, CommandsSpec
+)
 OpenedT = TypeVar("OpenedT")
+ContextT = TypeVar("ContextT", bound=PluginContext)
 
 
 class PluginRegistry:
@@ -91,22 +98,41 @@ class PluginRegistry:
     def open_storage(self) -> AbstractAsyncContextManager[StorageBackend]:
         """The storage that ``storage.backend`` selects."""
         plugin, spec = self._find(StorageSpec, self._settings.storage.backend)
-        return self._open(plugin, spec, spec.open, StorageBackend)
+        return self._open(plugin, spec, self._context_of(plugin, spec), spec.open, StorageBackend)
 
     def open_transcoder(self) -> AbstractAsyncContextManager[Transcoder]:
         """The transcoder that ``transcoder.backend`` selects."""
         plugin, spec = self._find(TranscoderSpec, self._settings.transcoder.backend)
-        return self._open(plugin, spec, spec.open, Transcoder)
+        return self._open(plugin, spec, self._context_of(plugin, spec), spec.open, Transcoder)
+
+    def find_identity(self) -> tuple[str, IdentitySpec] | None:
+        """(plugin, spec) of the identity that ``auth.identity`` selects; None where it selects none."""
+        return self._find(IdentitySpec, self._settings.identity) if self._settings.identity else None
+
+    def open_identity(self, database: AsyncEngine) -> AbstractAsyncContextManager[IdentityProvider]:
+        """The identity that ``find_identity`` finds. ``database``: a pool of the login role of its plugin."""
+        plugin, spec = self._find(IdentitySpec, self._settings.identity)
+        plain = self._context_of(plugin, spec)
+        context = IdentityContext(
+            **{entry.name: getattr(plain, entry.name) for entry in fields(plain)},
+            database=database.execution_options(isolation_level="READ COMMITTED"),
+            issuer=self._settings.issuer,
+            audience=self._settings.auth.audience,
+            role=self._settings.auth.role,
+            production=self._settings.is_production,
+        )
+        return self._open(plugin, spec, context, spec.open, IdentityProvider)
 
     def open_step(self, step: RegisteredStep) -> AbstractAsyncContextManager[StepHandler]:
         """The handler of a plugin's step."""
         # StepHandler is a protocol: its one method can be looked for, its type cannot.
-        return self._open(step.plugin, step.spec, step.spec.open, None, method="run")
+        context = self._context_of(step.plugin, step.spec)
+        return self._open(step.plugin, step.spec, context, step.spec.open, None, method="run")
 
     def open_event_handler(self, handler: RegisteredSpec) -> AbstractAsyncContextManager[EventHandler]:
         """One of ``event_handlers()``."""
         spec = cast("EventHandlerSpec", handler.spec)
-        return self._open(handler.plugin, spec, spec.open, EventHandler)
+        return self._open(handler.plugin, spec, self._context_of(handler.plugin, spec), spec.open, EventHandler)
 
     def steps(self) -> tuple[RegisteredStep, ...]:
         """The steps of plugins, unordered; they fit behind the kernel's (``pipeline.ordered`` accepts them)."""
@@ -130,7 +156,11 @@ class PluginRegistry:
 
     def reports(self) -> tuple[PluginReport, ...]:
         """Every installed plugin, as users see it."""
-        selected = {("storage", self._settings.storage.backend), ("transcoder", self._settings.transcoder.backend)}
+        selected = {
+            ("storage", self._settings.storage.backend),
+            ("transcoder", self._settings.transcoder.backend),
+            ("identity", self._settings.identity),
+        }
         return tuple(_report(status, selected) for status in self.statuses)
 
     def _find(self, kind: type[SpecT], name: str) -> tuple[str, SpecT]:
@@ -138,6 +168,9 @@ class PluginRegistry:
             if getattr(spec, "name", None) == name:
                 return plugin, spec
         raise ConfigurationError(selection_issues(self._settings, self.statuses))
+
+    def _context_of(self, plugin: str, spec: OpenableSpec) -> PluginContext:
+        return self._context(plugin, self._configs.of(plugin, spec.config_model))
 
     def _context(self, plugin: str, config: BaseModel) -> PluginContext:
         self._settings.data_dir.mkdir(parents=True, exist_ok=True)
@@ -155,13 +188,14 @@ class PluginRegistry:
         self,
         plugin: str,
         spec: OpenableSpec,
-        opener: Callable[[PluginContext], AbstractAsyncContextManager[OpenedT]],
+        context: ContextT,
+        opener: Callable[[ContextT], AbstractAsyncContextManager[OpenedT]],
         wanted: type[OpenedT] | None,
         *,
         method: str = "",
     ) -> AsyncGenerator[OpenedT]:
         what = f"{type(spec).__name__.removesuffix('Spec')} {spec.name!r} of plugin {plugin!r}"
-        manager = opener(self._context(plugin, self._configs.of(plugin, spec.config_model)))
+        manager = opener(context)
         if not isinstance(manager, AbstractAsyncContextManager):
             if inspect.iscoroutine(manager):
                 manager.close()

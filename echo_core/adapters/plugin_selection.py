@@ -10,19 +10,23 @@ from echo_core.adapters.settings_errors import ConfigurationIssue, did_you_mean
 
 
 def selection_issues(settings: Settings, statuses: Sequence[PluginStatus]) -> list[ConfigurationIssue]:
-    """What keeps ``storage.backend`` and ``transcoder.backend`` from being opened, with the plugin and the fix."""
-    wanted = {"storage": settings.storage.backend, "transcoder": settings.transcoder.backend}
+    """What keeps the backends that are selected, and the identity, from being opened, with the plugin and the fix."""
+    wanted = [
+        ("storage", "storage.backend", settings.storage.backend),
+        ("transcoder", "transcoder.backend", settings.transcoder.backend),
+    ]
+    if settings.identity:
+        wanted.append(("identity", "auth.identity", settings.identity))
     issues = []
-    for kind, name in wanted.items():
+    for kind, key, name in wanted:
         available = [entry.name for status in statuses for entry in status.specs if entry.kind == kind]
         if name not in available:
-            key = f"{kind}.backend"
-            problem = _explain(kind, name, available, statuses)
+            problem = _explain(kind, key, name, available, statuses)
             issues.append(ConfigurationIssue(key, problem, settings.origins.describe(key)))
     return issues
 
 
-def _explain(kind: str, name: str, available: Sequence[str], statuses: Sequence[PluginStatus]) -> str:
+def _explain(kind: str, key: str, name: str, available: Sequence[str], statuses: Sequence[PluginStatus]) -> str:
     sentences = [f"no working plugin provides the {kind} {name!r}{did_you_mean(name, available)}"]
     absent = [status for status in statuses if status.state != "loaded"]
     # What a plugin that never loaded would have provided is unknown; its name is the best hint there is.
@@ -33,5 +37,7 @@ def _explain(kind: str, name: str, available: Sequence[str], statuses: Sequence[
     if not suspects:
         sentences.append("install the plugin that provides it")
     if available:
-        sentences.append(f"or set {kind}.backend to one of: {', '.join(sorted(available))}")
+        sentences.append(f"or set {key} to one of: {', '.join(sorted(available))}")
+    if kind == "identity":
+        sentences.append(f'or set {key} = "" to go without')
     return "; ".join(sentences)

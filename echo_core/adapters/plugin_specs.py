@@ -11,9 +11,11 @@ from typing import TypeAlias
 from pydantic import BaseModel
 
 from echo_core.domain.jobs import SOURCE
+from echo_core.plugin_api.identity import Migration
 from echo_core.plugin_api.specs import (
     CommandsSpec,
     EventHandlerSpec,
+    IdentitySpec,
     RoutesSpec,
     StepSpec,
     StorageSpec,
@@ -21,7 +23,7 @@ from echo_core.plugin_api.specs import (
 )
 from echo_core.plugin_api.steps import Resource, RetryPolicy
 
-OpenableSpec: TypeAlias = StorageSpec | TranscoderSpec | StepSpec | EventHandlerSpec
+OpenableSpec: TypeAlias = StorageSpec | TranscoderSpec | IdentitySpec | StepSpec | EventHandlerSpec
 AnySpec: TypeAlias = OpenableSpec | RoutesSpec | CommandsSpec
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
@@ -41,6 +43,7 @@ HOOKS: Mapping[str, Hook] = MappingProxyType(
     {
         "echo_register_storage": Hook("storage", StorageSpec),
         "echo_register_transcoders": Hook("transcoder", TranscoderSpec),
+        "echo_register_identity": Hook("identity", IdentitySpec),
         "echo_register_steps": Hook("step", StepSpec),
         "echo_register_event_handlers": Hook("event_handler", EventHandlerSpec),
         "echo_register_routes": Hook("routes", RoutesSpec),
@@ -110,6 +113,8 @@ def _problem(spec: AnySpec) -> str:
         if not _are_names(spec.types):
             return "types must be a tuple of strings"
         return "" if _is_number(spec.timeout_s) and spec.timeout_s > 0 else "timeout_s must be above 0"
+    if isinstance(spec, IdentitySpec):
+        return _identity_problem(spec)
     if not isinstance(spec.capabilities, frozenset) or not _are_names(tuple(spec.capabilities)):
         return "capabilities must be a frozenset of strings"
     return ""
@@ -121,6 +126,13 @@ def _routes_problem(spec: RoutesSpec) -> str:
     if not isinstance(spec.routes, list | tuple) or not all(isinstance(route, BaseRoute) for route in spec.routes):
         return "routes must be a list of Starlette routes"
     return "" if spec.auth in {"user", "none"} else "auth must be 'user' or 'none'"
+
+
+def _identity_problem(spec: IdentitySpec) -> str:
+    if not isinstance(spec.migrations, tuple) or not all(isinstance(step, Migration) for step in spec.migrations):
+        return "migrations must be a tuple of Migrations"
+    names = [step.name for step in spec.migrations]
+    return "" if len(set(names)) == len(names) else "two migrations have the same name"
 
 
 def _step_problem(spec: StepSpec) -> str:

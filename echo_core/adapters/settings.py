@@ -16,6 +16,9 @@ from echo_core.adapters.settings_errors import Origins
 MIN_SECRET_LENGTH = 32
 """Bytes of an HMAC-SHA256 key: at least its output (RFC 7518, 3.2)."""
 
+PRODUCTION_MODES = frozenset({"prod", "production"})
+"""Values of ``ECHO_MODE`` that stand for a production."""
+
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _CORS_ORIGIN = re.compile(r"\*|https?://[^/\s?#]+")
 
@@ -99,9 +102,10 @@ class RedisSettings(Section):
 class AuthSettings(Section):
     """Bearer tokens. With ``hs256_secret`` and ``jwks_url`` empty, the instance's own embedded secret is used.
 
-    ``issuer`` empty: ``<public_url>/auth/v1``.
+    ``issuer`` empty: ``<public_url>/auth/v1``. ``identity`` counts only while nothing points to another issuer.
     """
 
+    identity: str = "local"
     issuer: str = ""
     audience: str = "authenticated"
     role: str = "authenticated"
@@ -252,6 +256,7 @@ class Settings(Section):
     plugins: PluginsSettings = PluginsSettings()
 
     _origins: Origins = PrivateAttr(default_factory=Origins)
+    _mode: str = PrivateAttr(default="")
     _long_enough = field_validator("secret_key")(_checked_secret)
 
     @property
@@ -259,14 +264,26 @@ class Settings(Section):
         """Where each key was set, for error messages."""
         return self._origins
 
-    def remember_origins(self, origins: Origins) -> None:
-        """Keep where each key was set. For the loader."""
+    @property
+    def is_production(self) -> bool:
+        """Whether ``ECHO_MODE`` names a production."""
+        return self._mode.lower() in PRODUCTION_MODES
+
+    def remember_origins(self, origins: Origins, mode: str = "") -> None:
+        """Keep where each key was set, and what ``ECHO_MODE`` says. For the loader."""
         self._origins = origins
+        self._mode = mode
 
     @property
     def public_url(self) -> str:
         """The address under which users reach the API, without trailing slash."""
         return (self.http.public_url or f"http://{self.http.host}:{self.http.port}").rstrip("/")
+
+    @property
+    def identity(self) -> str:
+        """The identity to open; empty where there is none, or where tokens come from another issuer."""
+        foreign = self.auth.jwks_url or self.auth.issuer not in {"", f"{self.public_url}/auth/v1"}
+        return "" if foreign else self.auth.identity
 
     @property
     def issuer(self) -> str:

@@ -92,7 +92,7 @@ def load_settings(
     if settings is None or issues:
         raise ConfigurationError(issues + found)
     settings = settings.model_copy(update={"data_dir": cwd / settings.data_dir.expanduser()})
-    settings.remember_origins(origins)
+    settings.remember_origins(origins, environ.get("ECHO_MODE", ""))
     return settings
 
 

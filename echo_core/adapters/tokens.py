@@ -17,6 +17,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import NoReturn
 from uuid import UUID, uuid4
 
@@ -25,7 +26,7 @@ from joserfc import jws, jwt
 from joserfc.errors import ExpiredTokenError, JoseError
 from joserfc.jwk import Key, OctKey
 
-from echo_core.adapters.jwks import FETCH_TIMEOUT_S, JwksKeys
+from echo_core.adapters.jwks import FETCH_TIMEOUT_S, JwksKeys, usable_keys
 from echo_core.adapters.playback_tokens import PlaybackTokens
 from echo_core.adapters.secrets import derive_key, embedded_jwt_secret
 from echo_core.adapters.settings import Settings
@@ -41,6 +42,8 @@ MAX_TOKEN_LENGTH = 8 * 1024
 CACHE_SIZE = 4096
 CACHE_S = 60.0
 """Longest time for which a checked token is believed without looking again."""
+LOCAL_ALGORITHM = "ES256"
+"""What an identity of the instance's own signs with (RFC 7518, 3.4): its keys are believed for nothing else."""
 _KEYS_IN_HEADER = {"jku", "jwk", "x5u", "x5c"}
 
 
@@ -56,9 +59,18 @@ class TokenRules:
 
 
 class JwtTokens:
-    """The ``Tokens`` port. ``keys``: the shared HS256 key, or the issuer's published ones."""
+    """The ``Tokens`` port. ``keys``: the shared HS256 key, or the issuer's published ones. ``local_keys``: those of the
+    instance's own identity, by ``kid``; where there are any, they sign with ES256 beside the shared key."""
 
-    def __init__(self, rules: TokenRules, keys: Key | JwksKeys, playback: PlaybackTokens, clock: Clock) -> None:
+    def __init__(
+        self,
+        rules: TokenRules,
+        keys: Key | JwksKeys,
+        playback: PlaybackTokens,
+        clock: Clock,
+        local_keys: Mapping[str, Key] = MappingProxyType({}),
+    ) -> None:
+        self._local_keys = local_keys
         self._rules = rules
         self._keys = keys
         self._playback = playback
@@ -88,8 +100,13 @@ class JwtTokens:
         digest = hashlib.sha256(token.encode()).digest()
         if (user := self._cached(digest)) is not None:
             return user
-        key = await self._key_for(_header(token))
-        user = self._checked(token, key)
+        header = _header(token)
+        algorithms: tuple[str, ...] = self._rules.algorithms
+        if self._local_keys and header.get("alg") == LOCAL_ALGORITHM:
+            key, algorithms = self._local_key_for(header), (LOCAL_ALGORITHM,)
+        else:
+            key = await self._key_for(header)
+        user = self._checked(token, key, algorithms)
         self._remember(digest, user)
         return user
 
@@ -103,6 +120,12 @@ class JwtTokens:
 
     def _now_s(self) -> float:
         return self._clock.now().timestamp()
+
+    def _local_key_for(self, header: Mapping[str, object]) -> Key:
+        kid = header.get("kid")
+        if not isinstance(kid, str) or kid not in self._local_keys or _KEYS_IN_HEADER & header.keys():
+            _refuse()
+        return self._local_keys[kid]
 
     async def _key_for(self, header: Mapping[str, object]) -> Key:
         if header.get("alg") not in self._rules.algorithms or _KEYS_IN_HEADER & header.keys():
@@ -123,9 +146,9 @@ class JwtTokens:
             _refuse()
         return key
 
-    def _checked(self, token: str, key: Key) -> User:
+    def _checked(self, token: str, key: Key, algorithms: tuple[str, ...]) -> User:
         try:
-            decoded = jwt.decode(token, key, algorithms=self._rules.algorithms, decoder_cls=_StrictDecoder)
+            decoded = jwt.decode(token, key, algorithms=algorithms, decoder_cls=_StrictDecoder)
             self._registry.validate(decoded.claims)
             if decoded.claims["role"] != self._rules.role:  # joserfc is content with a list that holds it
                 _refuse()
@@ -169,9 +192,17 @@ class _StrictDecoder(json.JSONDecoder):
 
 @asynccontextmanager
 async def open_tokens(
-    settings: Settings, *, secret: bytes, clock: Clock, monotonic: Callable[[], float] = time.monotonic
+    settings: Settings,
+    *,
+    secret: bytes,
+    clock: Clock,
+    monotonic: Callable[[], float] = time.monotonic,
+    local_keys: JsonObject | None = None,
 ) -> AsyncGenerator[JwtTokens]:
-    """The ``Tokens`` of these settings; ``secret`` is the instance's. Nothing is fetched before the first token."""
+    """The ``Tokens`` of these settings; ``secret`` is the instance's. Nothing is fetched before the first token.
+
+    ``local_keys``: the JWK set of the instance's own identity. Raises ``ValueError`` when it holds no usable key.
+    """
     auth = settings.auth
     rules = TokenRules(
         issuer=settings.issuer,
@@ -184,7 +215,11 @@ async def open_tokens(
         [derive_key(secret, "playback")], expires_in_s=settings.playback.token_expires_in_s, clock=clock
     )
     if not auth.jwks_url:
-        yield JwtTokens(rules, OctKey.import_key(embedded_jwt_secret(settings, secret)), playback, clock)
+        shared = OctKey.import_key(embedded_jwt_secret(settings, secret))
+        local = usable_keys(local_keys) if local_keys is not None else {}
+        yield JwtTokens(
+            rules, shared, playback, clock, {kid: key for kid, key in local.items() if key.key_type == "EC"}
+        )
         return
     async with httpx2.AsyncClient(timeout=FETCH_TIMEOUT_S, headers={"Accept": "application/json"}) as client:
         keys = JwksKeys(auth.jwks_url, client=client, min_refetch_s=auth.jwks_min_refetch_s, monotonic=monotonic)

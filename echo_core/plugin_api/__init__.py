@@ -30,6 +30,12 @@ from echo_core.plugin_api.hooks import (
     hookimpl,
     hookspec,
 )
+from echo_core.plugin_api.identity import (
+    IdentityContext,
+    IdentityProvider,
+    LocalUser,
+    Migration,
+)
 from echo_core.plugin_api.json import (
     JsonObject,
     JsonValue,
@@ -38,6 +44,7 @@ from echo_core.plugin_api.needs import Needs
 from echo_core.plugin_api.specs import (
     CommandsSpec,
     EventHandlerSpec,
+    IdentitySpec,
     NoConfig,
     RoutesSpec,
     StepSpec,
@@ -130,6 +137,9 @@ __all__ = [
     "ExtractSubtitlesRequest",
     "ExtractedAudio",
     "FetchFile",
+    "IdentityContext",
+    "IdentityProvider",
+    "IdentitySpec",
     "InspectRequest",
     "InsufficientStorageError",
     "InvalidRequestError",
@@ -138,7 +148,9 @@ __all__ = [
     "LadderRequest",
     "LadderResult",
     "ListObjects",
+    "LocalUser",
     "MediaInfo",
+    "Migration",
     "Needs",
     "NoConfig",
     "NotFoundError",

@@ -9,6 +9,7 @@ import pluggy
 from echo_core.plugin_api.specs import (
     CommandsSpec,
     EventHandlerSpec,
+    IdentitySpec,
     RoutesSpec,
     StepSpec,
     StorageSpec,
@@ -33,6 +34,11 @@ class EchoHooks:
     @hookspec
     def echo_register_transcoders(self) -> Sequence[TranscoderSpec]:
         """Transcoders."""
+        raise NotImplementedError
+
+    @hookspec
+    def echo_register_identity(self) -> Sequence[IdentitySpec]:
+        """Identities: users, sign-in and tokens."""
         raise NotImplementedError
 
     @hookspec

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from echo_core.plugin_api.context import PluginContext
 from echo_core.plugin_api.events import EventHandler
+from echo_core.plugin_api.identity import IdentityContext, IdentityProvider, Migration
 from echo_core.plugin_api.needs import Needs
 from echo_core.plugin_api.steps import Resource, RetryPolicy, StepHandler, StepOutlook
 from echo_core.plugin_api.storage import StorageBackend
@@ -51,6 +52,21 @@ class TranscoderSpec:
     config_model: type[BaseModel] = NoConfig
     description: str = ""
     capabilities: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdentitySpec:
+    """An identity; selected by ``auth.identity = "<name>"`` unless tokens come from another issuer.
+
+    ``migrations``: its tables, in order. ``echoctl migrate`` runs them in a schema ``echo_<plugin>``, which only a
+    login role of that name may use.
+    """
+
+    name: str
+    open: Callable[[IdentityContext], AbstractAsyncContextManager[IdentityProvider]]
+    migrations: tuple[Migration, ...] = ()
+    config_model: type[BaseModel] = NoConfig
+    description: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

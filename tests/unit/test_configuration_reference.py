@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from echo_identity_local.config import IdentityConfig
 from echo_storage_local.config import LocalStorageConfig
 from echo_transcode_ffmpeg.config import FfmpegConfig
 from pydantic import BaseModel, SecretStr
@@ -18,7 +19,11 @@ from echo_core.adapters.settings_sources import RESERVED, default_config_path, l
 ROOT = Path(__file__).parents[2]
 ECHO_TOML = ROOT / "echo.toml"
 REFERENCE = ROOT / "docs" / "configuration.md"
-BUNDLED: dict[str, type[BaseModel]] = {"storage_local": LocalStorageConfig, "transcode_ffmpeg": FfmpegConfig}
+BUNDLED: dict[str, type[BaseModel]] = {
+    "identity_local": IdentityConfig,
+    "storage_local": LocalStorageConfig,
+    "transcode_ffmpeg": FfmpegConfig,
+}
 
 
 def as_toml(value: object) -> object:

@@ -33,7 +33,7 @@ SCRAM_ITERATIONS = 4096
 """PostgreSQL's own default (scram_iterations); the passwords are long and random."""
 TRIES = 5
 """Roles belong to the server, the lock to one database: another instance of Echo may be changing them as well."""
-_CONCURRENTLY = "concurrently"
+CONCURRENTLY = "concurrently"
 """In "tuple concurrently updated" (XX000, internal_error), the catalogue's way of saying it."""
 
 
@@ -54,7 +54,7 @@ async def migrate(owner_url: str, *, api_password: str, worker_password: str) ->
     Raises ``UnavailableError`` (unreachable, or a lock could not be had in time) and ``MigrationError``.
     """
     verifiers = {"echo_api": scram_verifier(api_password), "echo_worker": scram_verifier(worker_password)}
-    async with _owner(owner_url) as connection:
+    async with owner_connection(owner_url) as connection:
         await _check_server(connection)
         await connection.execute(text("select pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})
         await connection.commit()
@@ -68,7 +68,7 @@ async def migrate(owner_url: str, *, api_password: str, worker_password: str) ->
                 break
             except DBAPIError as error:
                 await connection.rollback()
-                if not left or _CONCURRENTLY not in str(error.orig):
+                if not left or CONCURRENTLY not in str(error.orig):
                     raise
     log.info("database.migrated", revision=_scripts().get_current_head())
 
@@ -76,7 +76,7 @@ async def migrate(owner_url: str, *, api_password: str, worker_password: str) ->
 async def pending(owner_url: str) -> bool:
     """Whether migrations are missing. Raises ``UnavailableError``, and ``MigrationError`` (code ``database_newer``)
     if the database was migrated by a newer Echo."""
-    async with _owner(owner_url) as connection:
+    async with owner_connection(owner_url) as connection:
         current = await connection.run_sync(_current_revision)
     if current is None:
         return True
@@ -87,7 +87,7 @@ async def pending(owner_url: str) -> bool:
 
 
 @asynccontextmanager
-async def _owner(url: str) -> AsyncIterator[AsyncConnection]:
+async def owner_connection(url: str) -> AsyncIterator[AsyncConnection]:
     """A connection of the owner, its errors told as what to do about them."""
     async with open_engine(url, application_name="echo-migrate", pool_size=1, statement_timeout_s=0) as engine:
         try:

@@ -51,6 +51,10 @@ ALLOWED_HEADERS = (
     "Last-Event-ID",
     "Range",
     "X-Request-Id",
+    # supabase-js sends these to whatever keeps the users.
+    "apikey",
+    "X-Client-Info",
+    "X-Supabase-Api-Version",
 )
 EXPOSED_HEADERS = (
     "Accept-Ranges",
@@ -65,6 +69,7 @@ EXPOSED_HEADERS = (
     "Retry-After",
     "WWW-Authenticate",
     "X-Request-Id",
+    "X-Supabase-Api-Version",  # without seeing it, supabase-js in a browser finds no error code
 )
 
 

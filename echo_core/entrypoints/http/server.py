@@ -13,7 +13,7 @@ import uvicorn
 import uvloop
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Mount, Route
 
 from echo_core.application.ending import end_tasks
 from echo_core.bootstrap import Api, configure_process, open_api
@@ -40,6 +40,8 @@ WS_OPTIONS: Mapping[str, Any] = {
 """How uvicorn serves WebSockets."""
 STOP_GRACE_S = 10
 BACKLOG = 2048
+IDENTITY_PREFIX = "/auth/v1"
+"""Where Supabase has its own, so that supabase-js needs nothing but the address."""
 
 
 class _Server(uvicorn.Server):
@@ -75,11 +77,21 @@ async def _front_page(request: Request) -> Response:
     return RedirectResponse("/docs", status_code=303)
 
 
+def _identity_routes(api: Api) -> list[BaseRoute]:
+    if api.identity is None:
+        return []
+    return [Mount(IDENTITY_PREFIX, routes=list(api.identity.routes()), name="identity")]
+
+
 def _config(settings: Settings, api: Api) -> uvicorn.Config:
     app = create_app(
         api.services,
         plugin_routes=[PluginRoutes(plugin=plugin, spec=spec) for plugin, spec in api.plugin_routes],
-        extra_routes=[Route("/", _front_page), *ws_routes(lambda: api.realtime, current_user=current_user)],
+        extra_routes=[
+            Route("/", _front_page),
+            *_identity_routes(api),
+            *ws_routes(lambda: api.realtime, current_user=current_user),
+        ],
         checks=api.checks,
         step_metrics=api.step_metrics,
         rate_limiter=api.rate_limiter,

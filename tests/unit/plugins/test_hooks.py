@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 
 from echo_core.adapters.plugin_registry import PluginRegistry
 from echo_core.adapters.plugin_specs import HOOKS
-from echo_core.adapters.settings import Settings, StorageSettings, TranscoderSettings
+from echo_core.adapters.postgres.engine import open_engine
+from echo_core.adapters.settings import AuthSettings, Settings, StorageSettings, TranscoderSettings
 from echo_core.plugin_api import CommandsSpec, EchoHooks, Event, RoutesSpec
 
 GUIDE = Path(__file__).parents[3] / "docs" / "plugins.md"
@@ -54,6 +55,17 @@ def echo_register_storage():
 @hookimpl
 def echo_register_transcoders():
     return (TranscoderSpec(name="mine", open=opens(FakeTranscoder)),)
+
+class Identity(IdentityProvider):
+    def routes(self): return []
+    def public_keys(self): return {"keys": []}
+    async def check(self): return None
+    async def add_user(self, email, password): raise NotImplementedError
+    find_user = list_users = set_password = add_user
+
+@hookimpl
+def echo_register_identity():
+    return [IdentitySpec(name="mine", open=opens(Identity), migrations=(Migration(name="0001", sql="select 1"),))]
 
 @hookimpl
 def echo_register_steps():
@@ -92,6 +104,7 @@ def registry(site: Any, install: Callable[..., None], tmp_path: Path) -> PluginR
     install("mine", BODY)
     settings = Settings(
         data_dir=tmp_path / "data",
+        auth=AuthSettings(identity="mine"),
         storage=StorageSettings(backend="mine"),
         transcoder=TranscoderSettings(backend="mine"),
     )
@@ -118,6 +131,14 @@ async def test_echo_register_storage(registry: PluginRegistry) -> None:
 async def test_echo_register_transcoders(registry: PluginRegistry) -> None:
     async with registry.open_transcoder() as transcoder:
         await transcoder.check()
+
+
+async def test_echo_register_identity(registry: PluginRegistry) -> None:
+    found = registry.find_identity()
+    assert found is not None
+    assert (found[0], found[1].name, found[1].migrations[0].name) == ("mine", "mine", "0001")
+    async with open_engine("postgresql://nobody@127.0.0.1:1/nothing") as engine, registry.open_identity(engine) as it:
+        assert it.public_keys() == {"keys": []}
 
 
 async def test_echo_register_steps(registry: PluginRegistry) -> None:
@@ -153,6 +174,7 @@ def test_a_report_lists_every_kind(registry: PluginRegistry) -> None:
     assert report.provides == {
         "storage": ("mine",),
         "transcoder": ("mine",),
+        "identity": ("mine",),
         "step": ("mine",),
         "event_handler": ("mine",),
         "routes": ("/plugins/mine",),

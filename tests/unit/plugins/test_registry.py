@@ -59,7 +59,8 @@ class FixedClock:
 
 def settings_for(tmp_path: Path, toml: str = "", **environ: str) -> Settings:
     (tmp_path / "echo.toml").write_text(toml)
-    return load_settings(environ=environ, cwd=tmp_path)
+    # No identity is installed here, unless the test says so.
+    return load_settings(environ={"ECHO_AUTH__IDENTITY": "", **environ}, cwd=tmp_path)
 
 
 def registry(

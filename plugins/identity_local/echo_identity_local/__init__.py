@@ -1,0 +1,1 @@
+"""Users, sign-in and tokens in Echo's own database."""
