@@ -289,7 +289,7 @@ async def _refuse_other_schemas(engine: AsyncEngine) -> None:
 
 
 def readiness_checks(
-    core: Core, engine: AsyncEngine, storage: StorageBackend, identity: IdentityProvider | None
+    core: Core, engine: AsyncEngine, storage: StorageBackend, identity: IdentityProvider | None = None
 ) -> Sequence[ReadinessCheck]:
     """Each dependency by name. Without Redis the API serves on: work starts later and events are replayed. On a full
     storage it serves on as well: what is there can be watched."""

@@ -310,3 +310,16 @@ def test_every_key_has_a_variable_that_sets_it(tmp_path: Path) -> None:
         text = value.get_secret_value() if isinstance(value, SecretStr) else value
         text = json.dumps(text) if isinstance(text, tuple | dict) else str(text)
         load(tmp_path, **{variable_name(key): text})
+
+
+def test_an_identity_is_off_where_tokens_come_from_elsewhere(tmp_path: Path) -> None:
+    assert load(tmp_path).identity == "local"
+    assert load(tmp_path, '[auth]\nidentity = ""').identity == ""
+    assert load(tmp_path, '[auth]\nissuer = "https://x.supabase.co/auth/v1"').identity == ""
+    own = '[http]\npublic_url = "https://video.example/"\n[auth]\nissuer = "https://video.example/auth/v1"'
+    assert load(tmp_path, own).identity == "local"
+
+
+@pytest.mark.parametrize(("mode", "expected"), [("production", True), ("PROD", True), ("live", False)])
+def test_the_mode_says_whether_it_is_a_production(tmp_path: Path, mode: str, expected: bool) -> None:
+    assert load(tmp_path, dotenv="ECHO_HTTP__PORT=2", ECHO_MODE=mode).is_production is expected

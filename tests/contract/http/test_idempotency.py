@@ -260,6 +260,7 @@ def served(api: FakeApi) -> Any:
         checks=(),
         step_metrics=None,
         rate_limiter=None,
+        identity=None,
         plugin_routes=[(group.plugin, group.spec) for group in PLUGIN],
     )
     return server._config(Settings(), parts).app

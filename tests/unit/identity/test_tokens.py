@@ -18,6 +18,7 @@ from joserfc.jwk import ECKey, OctKey, RSAKey
 from pydantic import SecretStr
 
 from echo_core.adapters import tokens
+from echo_core.adapters.secrets import embedded_jwt_secret
 from echo_core.adapters.settings import AuthSettings, HttpSettings, Settings
 from echo_core.adapters.settings_errors import ConfigurationError
 from echo_core.adapters.tokens import JwtTokens, issue_embedded_token, open_tokens
@@ -262,6 +263,32 @@ class TestEmbedded:
         token = issue_embedded_token(self.ADA, Settings(), b"o" * 32, 600, now=clock.now())
         async with open_tokens(Settings(), secret=SECRET, clock=clock) as verifier:
             assert await refused(verifier, token) == "token_invalid"
+
+    async def test_own_identity_is_believed_beside_the_shared_key(
+        self, clock: Any, make_key: Callable[..., ECKey]
+    ) -> None:
+        mine, other = make_key("mine"), make_key("mine")
+        keys: Any = {"keys": [mine.as_dict(private=False)]}
+        embedded = OctKey.import_key(embedded_jwt_secret(Settings(), SECRET))
+        shared = issue_embedded_token(self.ADA, Settings(), SECRET, 600, now=clock.now())
+        claims = jwt.decode(shared, embedded, algorithms=["HS256"]).claims
+
+        def signed(key: ECKey, **header: str) -> str:
+            return jwt.encode({"alg": "ES256", "kid": "mine"} | header, claims, key)
+
+        async with open_tokens(Settings(), secret=SECRET, clock=clock, local_keys=keys) as verifier:
+            assert (await verifier.verify(signed(mine))).id == self.ADA.id
+            assert (await verifier.verify(shared)).id == self.ADA.id
+            assert await refused(verifier, signed(other)) == "token_invalid"
+            assert await refused(verifier, signed(mine, kid="unknown")) == "token_invalid"
+            assert await refused(verifier, signed(mine, jku="https://evil.example")) == "token_invalid"
+            public = mine.as_pem(private=False)
+            confused = jwt.encode({"alg": "HS256", "kid": "mine"}, claims, OctKey.import_key(public.hex()))
+            assert await refused(verifier, confused) == "token_invalid"
+            elsewhere = jwt.encode({"alg": "ES256", "kid": "mine"}, claims | {"iss": "https://other.example"}, mine)
+            assert await refused(verifier, elsewhere) == "token_invalid"
+        async with open_tokens(Settings(), secret=SECRET, clock=clock) as without:
+            assert await refused(without, signed(mine)) == "token_invalid"
 
     def test_token_cannot_be_made_where_others_issue_them(self) -> None:
         auth = AuthSettings(jwks_url="https://issuer.example/jwks", algorithms=("ES256",))
