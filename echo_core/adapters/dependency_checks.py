@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from echo_core.adapters.addresses import Addresses, addresses
+from echo_core.adapters.addresses import Addresses, addresses, plugin_url
 from echo_core.adapters.plugin_registry import PluginRegistry
 from echo_core.adapters.postgres.engine import open_engine
 from echo_core.adapters.postgres.migrate import pending
@@ -23,7 +23,7 @@ TIMEOUT_S = 20.0
 
 
 async def check_dependencies(settings: Settings, registry: PluginRegistry, secret: bytes) -> Sequence[DependencyCheck]:
-    """Database, Redis, storage and transcoder, in this order; none can raise."""
+    """Database, Redis, storage, transcoder and, where there is one, the identity, in this order; none can raise."""
 
     def where() -> Addresses:
         return addresses(settings, secret)
@@ -67,7 +67,26 @@ async def check_dependencies(settings: Settings, registry: PluginRegistry, secre
         told = [f"{name} {value}" for name, value in health.facts.items() if isinstance(value, str | int | float)]
         return "; ".join([settings.transcoder.backend, *told, *health.warnings])
 
+    async def identity() -> str:
+        found = registry.find_identity()
+        if found is None:
+            return "tokens come from elsewhere"
+        url = plugin_url(settings, where(), secret, found[0])
+        async with (
+            open_engine(
+                url,
+                application_name="echo doctor",
+                pool_size=1,
+                transaction_pooling=settings.database.transaction_pooling,
+            ) as engine,
+            registry.open_identity(engine) as opened,
+        ):
+            await opened.check()
+        return f"{settings.identity}, its tables can be read"
+
     checks = {"database": database, "redis": redis, "storage": storage, "transcoder": transcoder}
+    if settings.identity:
+        checks["identity"] = identity
     return [await _try(name, check) for name, check in checks.items()]
 
 

@@ -89,3 +89,18 @@ def test_users_of_the_operator_sign_in(instance: Instance, tmp_path: Path) -> No
         "users", "add", "bob@example.org", "--password-file", str(tmp_path / "password"), check=False
     )
     assert (again.returncode, "user_already_exists" in again.stderr) == (1, True)
+
+
+def test_two_users_see_nothing_of_each_other(instance: Instance) -> None:
+    with httpx2.Client(base_url=instance.url, trust_env=False) as http:
+        bearers = []
+        for email in ("carol@example.org", "dave@example.org"):
+            session = http.post("/auth/v1/signup", json={"email": email, "password": "a good password"}).json()
+            bearers.append({"Authorization": f"Bearer {session['access_token']}"})
+        body = {"filename": "mine.mp4", "sizeBytes": 1000, "contentType": "video/mp4"}
+        made = http.post("/api/v1/videos/signed-upload-url", json=body, headers=bearers[0])
+        assert made.status_code == 201, made.text
+        mine, theirs = (http.get("/api/v1/videos", headers=bearer).json()["items"] for bearer in bearers)
+        assert ([video["videoId"] for video in mine], theirs) == ([made.json()["videoId"]], [])
+        video_id = mine[0]["videoId"]
+        assert http.get(f"/api/v1/videos/{video_id}/details", headers=bearers[1]).status_code == 404
