@@ -106,6 +106,20 @@ async def _migrate(settings: Settings, owner_url: str, secret: bytes) -> None:
         await migrate_plugin(owner_url, role=role, password=role_password(secret, role), migrations=spec.migrations)
 
 
+def migration_script(settings: Settings, *, start: str, logins: bool) -> str:
+    """What ``migrate_database`` would do to a database at revision ``start``, as SQL; with ``logins`` the passwords of
+    the login roles as well. Raises an ``EchoError``."""
+    from echo_core.adapters.postgres.migration_sql import migration_sql
+
+    found = _lenient_registry(settings).find_identity()
+    plugins = {plugin_role(found[0]): found[1].migrations} if found is not None else {}
+    passwords: dict[str, str] | None = None
+    if logins:
+        secret = load_instance_secret(settings)
+        passwords = {role: role_password(secret, role) for role in (API_ROLE, WORKER_ROLE, *plugins)}
+    return migration_sql(start=start, plugins=plugins, passwords=passwords)
+
+
 async def up(settings: Settings, *, argv: Sequence[str], say: Callable[[str], None]) -> None:
     """Run servers, API and worker as children until told to stop. ``argv`` starts ``echoctl``; ``say`` prints a line.
 

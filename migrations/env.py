@@ -35,6 +35,23 @@ def _run(connection: Connection) -> None:
         context.run_migrations()
 
 
+def _write() -> None:
+    """The statements instead, for ``migration_sql``, which puts the transaction around them."""
+    context.configure(
+        dialect_name="postgresql",
+        dialect_opts={"paramstyle": "named"},  # the default one would write every % twice
+        target_metadata=Base.metadata,
+        version_table_schema=SCHEMA,
+        include_schemas=True,
+        literal_binds=True,
+        transactional_ddl=False,
+    )
+    with context.begin_transaction():
+        context.execute(f"set local lock_timeout = '{LOCK_TIMEOUT}'")
+        context.execute(f"create schema if not exists {SCHEMA}")
+        context.run_migrations()
+
+
 async def _run_online(url: str) -> None:
     opened = open_engine(url, application_name="echo-migrate", statement_timeout_s=0)
     async with opened as engine, engine.connect() as connection:
@@ -44,7 +61,8 @@ async def _run_online(url: str) -> None:
 
 def _main() -> None:
     if context.is_offline_mode():
-        raise SystemExit("Migrations create what is missing, so they have to see the database: no --sql.")
+        _write()
+        return
     if (given := context.config.attributes.get("connection")) is not None:
         _run(given)
         return

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import hmac
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import structlog
@@ -70,7 +70,7 @@ async def migrate(owner_url: str, *, api_password: str, worker_password: str) ->
                 await connection.rollback()
                 if not left or CONCURRENTLY not in str(error.orig):
                     raise
-    log.info("database.migrated", revision=_scripts().get_current_head())
+    log.info("database.migrated", revision=alembic_scripts().get_current_head())
 
 
 async def pending(owner_url: str) -> bool:
@@ -80,7 +80,7 @@ async def pending(owner_url: str) -> bool:
         current = await connection.run_sync(_current_revision)
     if current is None:
         return True
-    scripts = _scripts()
+    scripts = alembic_scripts()
     if current not in {script.revision for script in scripts.walk_revisions()}:
         raise _newer(current)
     return current != scripts.get_current_head()
@@ -140,9 +140,9 @@ def _newer(revision: str) -> MigrationError:
 
 def _upgrade(connection: Connection, revision: str = "head") -> None:
     current = _current_revision(connection)
-    if current is not None and current not in {script.revision for script in _scripts().walk_revisions()}:
+    if current is not None and current not in {script.revision for script in alembic_scripts().walk_revisions()}:
         raise _newer(current)
-    config = _config()
+    config = alembic_config()
     config.attributes["connection"] = connection
     command.upgrade(config, revision)
     _say_revision(connection)
@@ -153,18 +153,26 @@ def _say_revision(connection: Connection) -> None:
 
     A function rather than a table: it has no rows that a role could be let into, and changes with the transaction.
     """
-    current = _current_revision(connection)
-    applied = [script for script in _scripts().walk_revisions() if script.revision <= (current or "")]
-    needs_code = max((getattr(script.module, "needs_code", "") for script in applied), default="")
-    connection.execute(
-        text(
-            f"create or replace function {SCHEMA}.schema_revision() returns table (revision text, needs_code text) "
-            f"language sql immutable set search_path = '' as $$ select '{current}', '{needs_code}' $$"
-        )
-    )
-    connection.execute(text(f"revoke all on function {SCHEMA}.schema_revision() from public"))
-    connection.execute(text(f"grant execute on function {SCHEMA}.schema_revision() to echo_api, echo_worker"))
+    current = _current_revision(connection) or ""
+    for statement in revision_statements(current, needed_code(current)):
+        connection.execute(text(statement))
     connection.commit()
+
+
+def needed_code(revision: str) -> str:
+    """The oldest version of Echo that can work with the schema of that revision; empty: any."""
+    applied = [script for script in alembic_scripts().walk_revisions() if script.revision <= revision]
+    return max((getattr(script.module, "needs_code", "") for script in applied), default="")
+
+
+def revision_statements(revision: str, needs_code: str) -> Sequence[str]:
+    """What makes the function that tells them."""
+    return (
+        f"create or replace function {SCHEMA}.schema_revision() returns table (revision text, needs_code text) "
+        f"language sql immutable set search_path = '' as $$ select '{revision}', '{needs_code}' $$",
+        f"revoke all on function {SCHEMA}.schema_revision() from public",
+        f"grant execute on function {SCHEMA}.schema_revision() to echo_api, echo_worker",
+    )
 
 
 def _current_revision(connection: Connection) -> str | None:
@@ -175,15 +183,17 @@ def _current_revision(connection: Connection) -> str | None:
     return context.get_current_revision()
 
 
-def _config() -> Config:
+def alembic_config() -> Config:
+    """Where the migrations are."""
     config = Config()
     config.set_main_option("script_location", str(migrations_location()).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     return config
 
 
-def _scripts() -> ScriptDirectory:
-    return ScriptDirectory.from_config(_config())
+def alembic_scripts() -> ScriptDirectory:
+    """The migrations."""
+    return ScriptDirectory.from_config(alembic_config())
 
 
 def scram_verifier(password: str, salt: bytes | None = None) -> str:

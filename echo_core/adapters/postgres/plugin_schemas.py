@@ -52,20 +52,9 @@ async def migrate_plugin(owner_url: str, *, role: str, password: str, migrations
 
 def _upgrade(connection: Connection, role: str, verifier: str, migrations: Sequence[Migration]) -> None:
     connection.execute(text("select set_config('lock_timeout', :timeout, true)"), {"timeout": LOCK_TIMEOUT})
-    if connection.execute(text("select 1 from pg_roles where rolname = :role"), {"role": role}).first() is None:
-        # Roles belong to the server: another instance of Echo on it may be creating this one as well.
-        connection.exec_driver_sql(
-            f"do $$ begin create role {role} login noinherit; "
-            "exception when duplicate_object or unique_violation then null; end $$"
-        )
     # A verifier is base64, digits, "$" and ":"; a password clause takes no parameters.
-    connection.exec_driver_sql(f"alter role {role} with login password '{verifier}'")
-    connection.exec_driver_sql(f"create schema if not exists {role}")
-    connection.exec_driver_sql(f"revoke all on schema {role} from public")
-    connection.exec_driver_sql(
-        f"create table if not exists {role}.migrations "
-        "(name text constraint migrations_pkey primary key, run_at timestamptz not null default now())"
-    )
+    for statement in (*before_migrations(role), f"alter role {role} with login password '{verifier}'"):
+        connection.exec_driver_sql(statement)
     done = set(connection.execute(text(f"select name from {role}.migrations")).scalars())  # noqa: S608 - our own name
     known = [migration.name for migration in migrations]
     if newer := sorted(done - set(known)):
@@ -80,10 +69,32 @@ def _upgrade(connection: Connection, role: str, verifier: str, migrations: Seque
             for statement in _statements(migration.sql):
                 connection.exec_driver_sql(statement)
             connection.execute(text("insert into migrations (name) values (:name)"), {"name": migration.name})
-    connection.exec_driver_sql(f"grant usage on schema {role} to {role}")
-    connection.exec_driver_sql(f"grant select, insert, update, delete on all tables in schema {role} to {role}")
-    connection.exec_driver_sql(f"revoke insert, update, delete on {role}.migrations from {role}")
+    for statement in grants(role):
+        connection.exec_driver_sql(statement)
     connection.commit()
+
+
+def before_migrations(role: str) -> Sequence[str]:
+    """What makes the role, its schema, and the table of migrations that have run."""
+    return (
+        # Roles belong to the server: another instance of Echo on it may be creating this one as well.
+        f"do $$ begin if not exists (select from pg_roles where rolname = '{role}') then "
+        f"create role {role} login noinherit; end if; "
+        "exception when duplicate_object or unique_violation then null; end $$",
+        f"create schema if not exists {role}",
+        f"revoke all on schema {role} from public",
+        f"create table if not exists {role}.migrations "
+        "(name text constraint migrations_pkey primary key, run_at timestamptz not null default now())",
+    )
+
+
+def grants(role: str) -> Sequence[str]:
+    """What the role may do in its schema, once the migrations have run."""
+    return (
+        f"grant usage on schema {role} to {role}",
+        f"grant select, insert, update, delete on all tables in schema {role} to {role}",
+        f"revoke insert, update, delete on {role}.migrations from {role}",
+    )
 
 
 def _statements(sql: str) -> list[str]:

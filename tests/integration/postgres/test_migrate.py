@@ -18,6 +18,7 @@ from echo_core.adapters.postgres import migrate as module
 from echo_core.adapters.postgres import schema
 from echo_core.adapters.postgres.engine import open_engine
 from echo_core.adapters.postgres.migrate import MigrationError, migrate, pending, scram_verifier
+from echo_core.adapters.postgres.migration_sql import migration_sql
 from echo_core.adapters.postgres.schema import SchemaError, check_schema, code_revision, migrations_location
 from echo_core.adapters.postgres.transaction import BEGIN_AS_SERVICE, transaction
 from echo_core.adapters.postgres.units_of_work import PostgresUserUnitsOfWork, PostgresWorkerUnitsOfWork
@@ -25,6 +26,7 @@ from echo_core.application.ports import NewEvent, VideoQuery
 from echo_core.domain.ids import UserId
 from echo_core.domain.users import User
 from echo_core.plugin_api.errors import UnavailableError
+from echo_core.plugin_api.identity import Migration
 from echo_core.plugin_api.steps import Resource
 from tests.integration.conftest import API_PASSWORD, BUNDLED_BIN, PASSWORD, WORKER_PASSWORD, Database, postgres_server
 
@@ -126,7 +128,7 @@ def test_the_models_say_what_the_migrations_make(database):
             await connection.execution_options(isolation_level="READ COMMITTED")
 
             def run(sync_connection):
-                config = module._config()
+                config = module.alembic_config()
                 config.attributes["connection"] = sync_connection
                 command.check(config)
 
@@ -164,7 +166,7 @@ async def test_two_instances_on_one_new_server_can_start_at_once():
 
 
 async def test_an_upgrade_keeps_the_data_of_every_earlier_revision(postgres, new_video, new_job):
-    scripts = list(module._scripts().walk_revisions())[::-1]
+    scripts = list(module.alembic_scripts().walk_revisions())[::-1]
     with postgres.database() as old:
         async with open_engine(old.owner_url, statement_timeout_s=0) as engine, engine.connect() as connection:
             await connection.execution_options(isolation_level="READ COMMITTED")
@@ -215,6 +217,99 @@ def test_a_login_that_is_no_superuser_can_migrate_and_replaces_nothing(prepared,
         assert len(after) == 1
         if before:
             assert after == before
+
+
+# --- as SQL -----------------------------------------------------------------------------------------------------------
+
+NOTES = {
+    "echo_notes": [Migration(name="0001_notes", sql="create table notes (text text); insert into notes values ('a')")]
+}
+
+
+async def execute(url, script) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(script)
+    finally:
+        await connection.close()
+
+
+def script(start="", plugins=NOTES) -> str:
+    passwords = {"echo_api": API_PASSWORD, "echo_worker": WORKER_PASSWORD}
+    return migration_sql(start=start, plugins=plugins, passwords=passwords)
+
+
+CATALOGUE = """
+select 'column' as kind, attrelid::regclass::text || '.' || attname || ' ' || atttypid::regtype || attnotnull as what
+from pg_attribute where attnum > 0 and attrelid::regclass::text like 'echo.%'
+union all select 'policy', tablename || policyname || roles::text || cmd || coalesce(qual, '') ||
+    coalesce(with_check, '')
+from pg_policies
+union all select 'constraint', conrelid::regclass::text || conname || pg_get_constraintdef(oid) from pg_constraint
+where connamespace = 'echo'::regnamespace
+union all select 'index', indexdef from pg_indexes where schemaname = 'echo'
+union all select 'grant', table_name || grantee || privilege_type from information_schema.role_table_grants
+where table_schema = 'echo'
+union all select 'function', p.oid::regprocedure::text || proowner::regrole || prosrc || coalesce(proacl::text, '')
+from pg_proc p where pronamespace in ('echo'::regnamespace, 'auth'::regnamespace)
+order by 1, 2
+"""
+
+
+async def test_the_script_makes_what_migrating_makes(postgres, database, new_video, new_job):
+    with postgres.database() as empty:
+        await execute(empty.owner_url, script())
+        assert not await pending(empty.owner_url)
+        assert await query(empty.owner_url, CATALOGUE) == await query(database.owner_url, CATALOGUE)
+        await check(empty)
+        await live(empty, new_video, new_job)
+        await migrate(empty.owner_url, **PASSWORDS)
+
+
+@pytest.mark.parametrize("start", ["0002", "0009"])
+async def test_the_script_goes_on_from_any_revision(postgres, database, start):
+    with postgres.database() as old:
+        async with open_engine(old.owner_url, statement_timeout_s=0) as engine, engine.connect() as connection:
+            await connection.execution_options(isolation_level="READ COMMITTED")
+            await connection.run_sync(module._upgrade, start)
+        await execute(old.owner_url, script(start))
+        assert await query(old.owner_url, CATALOGUE) == await query(database.owner_url, CATALOGUE)
+
+
+async def test_the_script_passes_over_what_a_plugin_has_run(postgres, database):
+    head = code_revision()
+    for _ in range(2):
+        await execute(database.owner_url, script(head))
+    assert len(await query(database.owner_url, "select from echo_notes.notes")) == 1
+
+
+async def test_a_script_that_does_not_fit_changes_nothing(postgres, database):
+    before = await query(database.owner_url, CATALOGUE)
+    with pytest.raises(asyncpg.DuplicateTableError):
+        await execute(database.owner_url, script())
+    assert await query(database.owner_url, CATALOGUE) == before
+    with pytest.raises(MigrationError) as caught:
+        script("0400")
+    assert caught.value.code == "revision_unknown"
+
+
+def test_without_logins_the_script_holds_no_secret():
+    assert "password '" not in migration_sql(plugins=NOTES)
+    assert script().count("password 'SCRAM-SHA-256$") == 2
+
+
+@pytest.mark.parametrize("version", ["18", "15"])
+def test_the_script_runs_on_a_supabase_like_database(version, new_video, new_job):
+    bin_dir = BUNDLED_BIN if version == "18" else OLDER_BINS[version]
+    if not bin_dir.is_dir():
+        pytest.skip(f"PostgreSQL {version} is not installed")
+    with postgres_server(bin_dir) as server:
+        server.run("create database hosted")
+        server.run(SUPABASE_LIKE, database="hosted")
+        server.run("alter database hosted owner to hosted")
+        hosted = Database(server, "hosted")
+        asyncio.run(execute(server.url("hosted", user="hosted", password="hosted"), script()))
+        asyncio.run(live(hosted, new_video, new_job))
 
 
 def test_the_oldest_supported_server_works_from_nothing(new_video, new_job):
@@ -287,7 +382,7 @@ def test_the_migrations_are_found_in_a_checkout_and_in_a_wheel(monkeypatch, tmp_
 
 
 def test_revisions_are_one_line_and_each_says_what_it_does():
-    scripts = list(module._scripts().walk_revisions())
+    scripts = list(module.alembic_scripts().walk_revisions())
     assert [script.revision for script in scripts[::-1]] == [f"{n:04}" for n in range(1, len(scripts) + 1)]
     assert all(inspect.cleandoc(script.doc) for script in scripts)
     assert code_revision() == scripts[0].revision
@@ -326,7 +421,7 @@ async def test_code_works_with_a_newer_schema_that_only_adds(database, monkeypat
 
 
 def test_code_refuses_a_schema_from_which_what_it_needs_was_removed(postgres, monkeypatch):
-    real_scripts = module._scripts
+    real_scripts = module.alembic_scripts
 
     def scripts():
         found = real_scripts()
@@ -334,7 +429,7 @@ def test_code_refuses_a_schema_from_which_what_it_needs_was_removed(postgres, mo
         newest.module.needs_code = newest.revision
         return found
 
-    monkeypatch.setattr(module, "_scripts", scripts)
+    monkeypatch.setattr(module, "alembic_scripts", scripts)
     with postgres.database() as contracted:
         contracted.migrate()
         asyncio.run(check(contracted))

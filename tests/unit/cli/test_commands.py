@@ -147,6 +147,18 @@ def test_all_mistakes_of_a_configuration_are_told_without_a_traceback(echoctl: A
     assert "Traceback" not in ran.err
 
 
+def test_migrations_can_be_printed_without_a_database(echoctl: Any) -> None:
+    ran = echoctl("migrate", "--sql", "--from", "0012")
+    assert ran.code == 0
+    assert ran.out.startswith("-- Echo's schema, from revision 0012 to revision ")
+    assert ran.out.endswith("commit;\n")
+    assert "upgrade 0011 ->" not in ran.out
+    unknown = echoctl("migrate", "--sql", "--from", "9999")
+    assert (unknown.code, unknown.out) == (1, "")
+    assert "9999" in unknown.err
+    assert echoctl("migrate", "--logins").code == 2
+
+
 def test_interrupt_is_130(echoctl: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     async def migrate(_: object) -> None:
         raise KeyboardInterrupt

@@ -95,13 +95,29 @@ def _imports_kept() -> Iterator[None]:
         gc.enable()
 
 
-def migrate(context: typer.Context) -> None:
+def migrate(
+    context: typer.Context,
+    sql: Annotated[
+        bool, typer.Option("--sql", help="Print the SQL instead, for tools of your own. No database is needed.")
+    ] = False,
+    start: Annotated[
+        str, typer.Option("--from", metavar="REVISION", help="With --sql: where the database is. Default: empty.")
+    ] = "",
+    logins: Annotated[
+        bool, typer.Option("--logins", help="With --sql: set the passwords of the login roles, too. Keep it secret.")
+    ] = False,
+) -> None:
     """Bring the database up to date. Safe to repeat, and safe while an instance runs.
 
     Example: [bold]ECHO_DATABASE__URL=postgresql://… echoctl migrate[/bold]
     """
     from echo_core import bootstrap
 
+    if (start or logins) and not sql:
+        raise CliError("--from and --logins need --sql.", code="usage", exit_code=ExitCode.USAGE)
+    if sql:
+        write(bootstrap.migration_script(settings_of(context), start=start, logins=logins).rstrip("\n"))
+        return
     asyncio.run(bootstrap.migrate_database(settings_of(context)))
     say("The database is up to date.")
 
