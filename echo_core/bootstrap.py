@@ -52,6 +52,7 @@ from echo_core.adapters.scratch import sweep, worker_scratch
 from echo_core.adapters.secrets import derive_key, load_instance_secret
 from echo_core.adapters.settings import Settings
 from echo_core.adapters.tokens import issue_embedded_token, open_tokens
+from echo_core.adapters.web_build import find_web_build
 from echo_core.application.admission import Admission
 from echo_core.application.commit_relay import CommitRelay, OpenedEventHandler
 from echo_core.application.ending import end_tasks
@@ -65,7 +66,7 @@ from echo_core.application.purging import purge_steps
 from echo_core.application.rate_limiting import RateLimiter
 from echo_core.application.realtime import Realtime, RealtimeHub
 from echo_core.application.reconciling import Reconciler, ReconcilerTiming
-from echo_core.application.services import ApiServices, PluginReport
+from echo_core.application.services import ApiServices, PluginReport, SignIn
 from echo_core.application.storage_audit import Finding, StorageAudit, StorageAuditor
 from echo_core.domain.ids import StepId, UserId
 from echo_core.domain.users import User
@@ -225,6 +226,8 @@ class Api:
     plugin_routes: Sequence[tuple[str, RoutesSpec]]
     identity: IdentityProvider | None
     rate_limiter: RateLimiter
+    web_build: Path | None
+    storage_origins: tuple[str, ...]
 
 
 @asynccontextmanager
@@ -255,6 +258,7 @@ async def open_api(settings: Settings) -> AsyncIterator[Api]:
             limits=limits,
             clock=core.clock,
             plugins=core.registry.reports(),
+            sign_in=SignIn(url=settings.auth_url, key=settings.auth_key),
         )
         tickets = RedisTicketStore(core.addresses.redis_url)
         stack.push_async_callback(tickets.aclose)
@@ -275,6 +279,8 @@ async def open_api(settings: Settings) -> AsyncIterator[Api]:
             plugin_routes=core.registry.of_type(RoutesSpec),
             identity=identity,
             rate_limiter=RateLimiter(counts, **rate_policies_of(settings)),
+            web_build=find_web_build(settings),
+            storage_origins=core.registry.storage_origins(),
         )
 
 

@@ -100,6 +100,10 @@ class PluginRegistry:
         plugin, spec = self._find(StorageSpec, self._settings.storage.backend)
         return self._open(plugin, spec, self._context_of(plugin, spec), spec.open, StorageBackend)
 
+    def storage_origins(self) -> tuple[str, ...]:
+        """Where browsers read and write the objects of the selected storage, beside the public address."""
+        return self._find(StorageSpec, self._settings.storage.backend)[1].browser_origins
+
     def open_transcoder(self) -> AbstractAsyncContextManager[Transcoder]:
         """The transcoder that ``transcoder.backend`` selects."""
         plugin, spec = self._find(TranscoderSpec, self._settings.transcoder.backend)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from pydantic import BaseModel
 
@@ -27,6 +27,8 @@ OpenableSpec: TypeAlias = StorageSpec | TranscoderSpec | IdentitySpec | StepSpec
 AnySpec: TypeAlias = OpenableSpec | RoutesSpec | CommandsSpec
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
+_BROWSER_ORIGIN = re.compile(r"https?://(?:\*\.)?[a-z0-9.-]+(?::[0-9]{1,5})?")
+"""A source of a Content-Security-Policy, into which nothing else may slip."""
 MAX_NAME_LENGTH = 63
 """Characters; names go into environment variables, URLs and table columns."""
 
@@ -117,6 +119,8 @@ def _problem(spec: AnySpec) -> str:
         return _identity_problem(spec)
     if not isinstance(spec.capabilities, frozenset) or not _are_names(tuple(spec.capabilities)):
         return "capabilities must be a frozenset of strings"
+    if isinstance(spec, StorageSpec) and not _are_origins(spec.browser_origins):
+        return "browser_origins must be a tuple of origins such as 'https://storage.example'"
     return ""
 
 
@@ -160,6 +164,10 @@ def _step_problem(spec: StepSpec) -> str:
 
 def _are_names(value: object) -> bool:
     return isinstance(value, tuple) and all(isinstance(name, str) and name for name in value)
+
+
+def _are_origins(value: object) -> bool:
+    return _are_names(value) and all(_BROWSER_ORIGIN.fullmatch(origin) for origin in cast("tuple[str, ...]", value))
 
 
 def _is_number(value: object) -> bool:

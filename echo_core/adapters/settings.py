@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from base64 import urlsafe_b64decode
 from collections.abc import Mapping
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -19,6 +21,10 @@ MIN_SECRET_LENGTH = 32
 PRODUCTION_MODES = frozenset({"prod", "production"})
 """Values of ``ECHO_MODE`` that stand for a production."""
 
+AUTH_PATH = "/auth/v1"
+"""Where supabase-js looks for Supabase Auth, below the address that it is given."""
+LOCAL_AUTH_KEY = "local"
+
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _CORS_ORIGIN = re.compile(r"\*|https?://[^/\s?#]+")
 
@@ -28,6 +34,16 @@ def _checked_secret(value: SecretStr) -> SecretStr:
     if secret and len(secret.encode()) < MIN_SECRET_LENGTH:
         raise ValueError(f"must be at least {MIN_SECRET_LENGTH} bytes long (or empty)")
     return value
+
+
+def _role_of_key(key: str) -> str:
+    """The role that a Supabase API key in the form of a JWT names; empty where it is none."""
+    try:
+        payload = key.split(".")[1]
+        claims = json.loads(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        return str(claims["role"])
+    except (IndexError, KeyError, TypeError, ValueError):
+        return ""
 
 
 class Section(BaseModel):
@@ -80,6 +96,12 @@ class HttpSettings(Section):
         return value
 
 
+class WebSettings(Section):
+    """The web application. ``dir`` empty: the build that comes with Echo, if there is one."""
+
+    dir: str = ""
+
+
 class DatabaseSettings(Section):
     """PostgreSQL. ``url`` is the owner's (it migrates); API and worker log in with roles of their own on the same
     server, with passwords derived from ``secret_key``, unless their URLs are given."""
@@ -114,8 +136,17 @@ class AuthSettings(Section):
     jwks_url: str = ""
     jwks_min_refetch_s: float = Field(default=60.0, ge=1)
     leeway_s: int = Field(default=30, ge=0, le=60)
+    publishable_key: str = ""
 
     _long_enough = field_validator("hs256_secret")(_checked_secret)
+
+    @field_validator("publishable_key")
+    @classmethod
+    def _may_be_published(cls, value: str) -> str:
+        # Every browser is given it, and the two kinds of key stand side by side in Supabase's dashboard.
+        if value.startswith("sb_secret_") or _role_of_key(value) not in {"", "anon"}:
+            raise ValueError("this key is secret; set the publishable (sb_publishable_…) or anon key of the project")
+        return value
 
     @field_validator("jwks_url")
     @classmethod
@@ -243,6 +274,7 @@ class Settings(Section):
     data_dir: Path = Path("data")
     secret_key: SecretStr = SecretStr("")
     http: HttpSettings = HttpSettings()
+    web: WebSettings = WebSettings()
     database: DatabaseSettings = DatabaseSettings()
     redis: RedisSettings = RedisSettings()
     auth: AuthSettings = AuthSettings()
@@ -289,3 +321,18 @@ class Settings(Section):
     def issuer(self) -> str:
         """The issuer that tokens must name."""
         return self.auth.issuer or f"{self.public_url}/auth/v1"
+
+    @property
+    def auth_url(self) -> str | None:
+        """What supabase-js is given as its address: this instance, or whoever issues the tokens; None where that is
+        nobody that it can talk to."""
+        if self.identity:
+            return self.public_url
+        issuer = self.issuer.rstrip("/")
+        foreign = issuer != f"{self.public_url}{AUTH_PATH}"
+        return issuer.removesuffix(AUTH_PATH) if foreign and issuer.endswith(AUTH_PATH) else None
+
+    @property
+    def auth_key(self) -> str:
+        """What supabase-js is given as its key. It takes no empty one; an identity of Echo's own looks at none."""
+        return self.auth.publishable_key or (LOCAL_AUTH_KEY if self.identity else "")

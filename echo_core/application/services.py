@@ -51,6 +51,14 @@ class PluginReport:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SignIn:
+    """What supabase-js is created with, as everybody may know it. ``url`` None: nobody keeps users."""
+
+    url: str | None = None
+    key: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ApiServices:
     """Everything that the API's use cases need."""
 
@@ -62,3 +70,4 @@ class ApiServices:
     limits: Limits
     clock: Clock
     plugins: tuple[PluginReport, ...] = ()
+    sign_in: SignIn = SignIn()

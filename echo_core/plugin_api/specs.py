@@ -34,13 +34,19 @@ class NoConfig(BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class StorageSpec:
-    """A storage backend; selected by ``storage.backend = "<name>"``."""
+    """A storage backend; selected by ``storage.backend = "<name>"``.
+
+    ``browser_origins``: where its signed URLs point, if not at Echo's public address, such as
+    ``("https://storage.example",)``; the policy of Echo's pages lets them read and write there and nowhere else. The
+    storage itself must allow them too (CORS).
+    """
 
     name: str
     open: Callable[[PluginContext], AbstractAsyncContextManager[StorageBackend]]
     config_model: type[BaseModel] = NoConfig
     description: str = ""
     capabilities: frozenset[str] = frozenset()
+    browser_origins: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

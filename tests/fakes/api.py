@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 
 from echo_core.application.pipeline import Pipeline, RegisteredStep
 from echo_core.application.ports import UserUnitsOfWork
-from echo_core.application.services import ApiServices, Limits, PluginReport
+from echo_core.application.services import ApiServices, Limits, PluginReport, SignIn
 from echo_core.domain.artefacts import Artefact
 from echo_core.domain.ids import UserId, VideoId, new_artefact_id
 from echo_core.domain.jobs import Job
@@ -88,6 +88,7 @@ class FakeApi:
     tokens: FakeTokens = field(default_factory=FakeTokens)
     limits: Limits = LIMITS
     plugins: tuple[PluginReport, ...] = ()
+    sign_in: SignIn = field(default_factory=SignIn)
     units_of_work: UserUnitsOfWork | None = None
     """A real database in place of the one in memory."""
 
@@ -106,6 +107,7 @@ class FakeApi:
             limits=self.limits,
             clock=self.clock,
             plugins=self.plugins,
+            sign_in=self.sign_in,
         )
 
     @asynccontextmanager

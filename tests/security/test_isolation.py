@@ -42,7 +42,7 @@ IDS_IN_BODIES = {"completeUpload"}
 """Operations whose body names things that belong to somebody."""
 OF_THE_CALLER = {"listVideos", "listMyVideos", "beginUpload", "createWsTicket"}
 """Take no id: what they show or make is the caller's; each has a test of its own below, or at its name."""
-OF_NOBODY = {"listPlugins", "getHealth", "getReadiness", "getMetrics", "getOpenApi", "getDocs"}
+OF_NOBODY = {"getInstance", "listPlugins", "getHealth", "getReadiness", "getMetrics", "getOpenApi", "getDocs"}
 """Say nothing of any user's things; the last test holds them to it."""
 ELSEWHERE = {
     "/plugins/storage_local/objects/{key:path}": "signed URLs: test_signed_urls.py",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 
@@ -318,6 +319,43 @@ def test_an_identity_is_off_where_tokens_come_from_elsewhere(tmp_path: Path) -> 
     assert load(tmp_path, '[auth]\nissuer = "https://x.supabase.co/auth/v1"').identity == ""
     own = '[http]\npublic_url = "https://video.example/"\n[auth]\nissuer = "https://video.example/auth/v1"'
     assert load(tmp_path, own).identity == "local"
+
+
+@pytest.mark.parametrize(
+    ("toml", "url", "key"),
+    [
+        ("", "http://127.0.0.1:8000", "local"),
+        ('[http]\npublic_url = "https://video.example/"', "https://video.example", "local"),
+        ('[auth]\nidentity = ""', None, ""),
+        (
+            '[auth]\nissuer = "https://abc.supabase.co/auth/v1"\npublishable_key = "sb_publishable_x"',
+            "https://abc.supabase.co",
+            "sb_publishable_x",
+        ),
+        ('[auth]\nissuer = "https://login.example/realms/echo"', None, ""),
+        (
+            '[auth]\nalgorithms = ["ES256"]\njwks_url = "https://login.example/keys"',
+            None,
+            "",
+        ),
+    ],
+)
+def test_front_ends_are_told_where_users_sign_in(tmp_path: Path, toml: str, url: str | None, key: str) -> None:
+    loaded = load(tmp_path, toml)
+    assert (loaded.auth_url, loaded.auth_key) == (url, key)
+
+
+def api_key(role: str) -> str:
+    payload = base64.urlsafe_b64encode(json.dumps({"iss": "supabase", "role": role}).encode()).rstrip(b"=").decode()
+    return f"eyJhbGciOiJIUzI1NiJ9.{payload}.c2lnbmF0dXJl"
+
+
+def test_only_a_key_that_is_no_secret_can_be_published(tmp_path: Path) -> None:
+    for secret in ("sb_secret_abc", api_key("service_role")):
+        error = refusal(tmp_path, f'[auth]\npublishable_key = "{secret}"')
+        assert "auth.publishable_key: " in str(error)
+        assert secret not in str(error)
+    assert load(tmp_path, f'[auth]\npublishable_key = "{api_key("anon")}"').auth_key == api_key("anon")
 
 
 @pytest.mark.parametrize(("mode", "expected"), [("production", True), ("PROD", True), ("live", False)])

@@ -30,12 +30,14 @@ from echo_core.entrypoints.http.middleware import BodyLimit, ErrorBoundary, Requ
 from echo_core.entrypoints.http.operations import operation_route
 from echo_core.entrypoints.http.rate_limits import AddressLimit, handle_refusal
 from echo_core.entrypoints.http.state import ApiState
+from echo_core.entrypoints.http.web import ASSETS_PREFIX
 from echo_core.plugin_api.errors import EchoError
 from echo_core.plugin_api.specs import RoutesSpec
 
 PLUGINS_PREFIX = "/plugins/"
-OWN_PREFIXES = ("/api/", "/auth/", "/ws/", PLUGINS_PREFIX)
-"""Below these, what no route matches is a 404 problem and never the web application."""
+OWN_PREFIXES = ("/api/", "/auth/v1/", "/ws/", PLUGINS_PREFIX)
+"""Below these, what no route matches is a 404 problem and never the web application, which has a page at
+``/auth/callback``."""
 KEEP_PLAYBACK_TOKEN_S = 600.0
 """How long the same token is handed out again; short beside the hours that tokens live."""
 
@@ -117,7 +119,7 @@ def create_app(
     )
     app = Starlette(
         routes=_routes(plugin_routes, extra_routes),
-        middleware=_middleware(metrics, state, plugin_routes, behind_proxy=behind_proxy),
+        middleware=_middleware(metrics, state, plugin_routes, behind_proxy=behind_proxy, has_web=web is not None),
         exception_handlers={
             EchoError: handle_refusal,
             RequestError: handle_request_error,
@@ -156,15 +158,22 @@ def _adopted(route: BaseRoute) -> BaseRoute:
 
 
 def _middleware(
-    metrics: HttpMetrics, state: ApiState, plugin_routes: Sequence[PluginRoutes], *, behind_proxy: bool
+    metrics: HttpMetrics,
+    state: ApiState,
+    plugin_routes: Sequence[PluginRoutes],
+    *,
+    behind_proxy: bool,
+    has_web: bool,
 ) -> list[Middleware]:
     limits = state.services.limits
     carried = {"api": state, "storage": state.services.storage}
     by_address: list[Middleware] = []
     if state.rate_limiter is not None:
         signed = [f"{PLUGINS_PREFIX}{group.plugin}/" for group in plugin_routes if group.spec.auth == "none"]
+        # A page loads dozens of files at once, out of memory.
+        exempt = [*signed, ASSETS_PREFIX] if has_web else signed
         by_address.append(
-            Middleware(AddressLimit, limiter=state.rate_limiter, exempt_prefixes=signed, behind_proxy=behind_proxy)
+            Middleware(AddressLimit, limiter=state.rate_limiter, exempt_prefixes=exempt, behind_proxy=behind_proxy)
         )
     cors = Middleware(
         CORSMiddleware,
@@ -203,5 +212,5 @@ class _Outside:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        own = scope["type"] != "http" or scope["path"].startswith(OWN_PREFIXES)
+        own = scope["type"] != "http" or f"{scope['path']}/".startswith(OWN_PREFIXES)
         await (self._nothing if own else self._web)(scope, receive, send)

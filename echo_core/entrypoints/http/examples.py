@@ -56,6 +56,13 @@ VIDEO_ITEM = {
     "jobId": JOB_ID,
     "percent": 41.5,
 }
+INSTANCE = {
+    "name": "Echo",
+    "version": "0.1.0",
+    "publicUrl": "https://echo.example",
+    "auth": {"url": "https://abcdefgh.supabase.co", "key": "sb_publishable_example"},
+    "upload": {"maxSizeBytes": 68719476736, "expiresInSeconds": 86400},
+}
 VIDEO_LIST = {"items": [VIDEO_ITEM], "nextCursor": "AZjzwnsefDqdUh8OakuMIQ"}
 STEP = {
     "name": "ladder",

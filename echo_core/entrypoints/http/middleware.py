@@ -78,6 +78,8 @@ class RequestContext:
                 status = message["status"]
                 headers = list(message.get("headers", ()))
                 present = {name for name, _ in headers}
+                if scope["state"].get("framable"):
+                    present.add(b"x-frame-options")  # knows no "by anybody"; the answer's own policy says it
                 headers.extend(header for header in extra if header[0] not in present)
                 headers.extend(scope["state"].get("rate_limit", ()))
                 message = {**message, "headers": headers}

@@ -34,7 +34,7 @@ class AddressLimit:
     """Middleware: requests and WebSockets of one address, whoever asks.
 
     Bytes of media and uploads are not counted: their URLs are signed, and a player asks for hundreds of ranges. They
-    are the routes of plugins that look after themselves.
+    are the routes of plugins that look after themselves. Neither are the scripts and styles of the web application.
     """
 
     def __init__(

@@ -275,6 +275,30 @@ class PluginList(Model):
     items: list[PluginItem]
 
 
+class InstanceAuth(Model):
+    """What supabase-js is created with. ``url`` null: nobody keeps users here, and there is no signing in."""
+
+    url: str | None
+    key: str
+
+
+class InstanceUpload(Model):
+    """What may be uploaded, and how long an upload may take."""
+
+    max_size_bytes: int
+    expires_in_seconds: int
+
+
+class Instance(Model):
+    """What a front end has to know before anybody has signed in."""
+
+    name: str
+    version: str
+    public_url: str
+    auth: InstanceAuth
+    upload: InstanceUpload
+
+
 class Alive(Model):
     """The process serves."""
 

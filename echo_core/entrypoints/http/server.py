@@ -20,6 +20,8 @@ from echo_core.bootstrap import Api, configure_process, open_api
 from echo_core.entrypoints.http.app import PluginRoutes, create_app
 from echo_core.entrypoints.http.auth import current_user
 from echo_core.entrypoints.http.connections import bounded_protocol, room_for_connections
+from echo_core.entrypoints.http.web import WebApp
+from echo_core.entrypoints.http.web_files import load_build
 from echo_core.entrypoints.http.ws import ws_routes
 from echo_core.entrypoints.http.ws_protocol import StatusWebSocketProtocol
 
@@ -77,6 +79,17 @@ async def _front_page(request: Request) -> Response:
     return RedirectResponse("/docs", status_code=303)
 
 
+def _web(api: Api) -> WebApp | None:
+    if api.web_build is None:
+        return None
+    return WebApp(
+        load_build(api.web_build),
+        public_url=api.services.limits.public_url,
+        auth_url=api.services.sign_in.url,
+        storage_origins=api.storage_origins,
+    )
+
+
 def _identity_routes(api: Api) -> list[BaseRoute]:
     if api.identity is None:
         return []
@@ -84,16 +97,18 @@ def _identity_routes(api: Api) -> list[BaseRoute]:
 
 
 def _config(settings: Settings, api: Api) -> uvicorn.Config:
+    web = _web(api)
     app = create_app(
         api.services,
         plugin_routes=[PluginRoutes(plugin=plugin, spec=spec) for plugin, spec in api.plugin_routes],
         extra_routes=[
-            Route("/", _front_page),
+            *([Route("/", _front_page)] if web is None else []),
             *_identity_routes(api),
             *ws_routes(lambda: api.realtime, current_user=current_user),
         ],
         checks=api.checks,
         step_metrics=api.step_metrics,
+        web=web,
         rate_limiter=api.rate_limiter,
         behind_proxy=bool(settings.http.trusted_proxies),
     )

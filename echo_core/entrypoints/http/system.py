@@ -9,6 +9,7 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+import echo_core
 from echo_core.application.health import CheckResult, run_checks
 from echo_core.application.step_metrics import StepCount
 from echo_core.entrypoints.http import examples, metrics, responses
@@ -19,6 +20,8 @@ from echo_core.entrypoints.http.state import api_state, services_of
 from echo_core.plugin_api.errors import EchoError
 
 log = structlog.get_logger("echo.http")
+
+NAME = "Echo"
 
 PAGE_HEADERS = {
     "Content-Security-Policy": (
@@ -34,6 +37,21 @@ async def _plugins(request: Request) -> Response:
         for plugin in services_of(request).plugins
     ]
     return responses.json_response(responses.PluginList(items=items))
+
+
+async def _instance(request: Request) -> Response:
+    services = services_of(request)
+    limits = services.limits
+    instance = responses.Instance(
+        name=NAME,
+        version=echo_core.__version__,
+        public_url=limits.public_url,
+        auth=responses.InstanceAuth(url=services.sign_in.url, key=services.sign_in.key),
+        upload=responses.InstanceUpload(
+            max_size_bytes=limits.max_upload_bytes, expires_in_seconds=limits.upload_expires_in_s
+        ),
+    )
+    return responses.json_response(instance, headers={"Cache-Control": "no-cache"})
 
 
 async def _alive(request: Request) -> Response:
@@ -92,6 +110,20 @@ async def _docs(request: Request) -> Response:
 
 
 OPERATIONS = (
+    Operation(
+        id="getInstance",
+        method="GET",
+        path="/api/v1/instance",
+        handler=_instance,
+        summary="What a front end needs to begin",
+        description=(
+            "Where users sign in, as supabase-js wants it (`createClient(auth.url, auth.key)`), and what may be "
+            "uploaded. The key is the one that Supabase calls publishable: it is no secret."
+        ),
+        tag="system",
+        auth="none",
+        answers={200: Answer(description="The instance.", model=responses.Instance, example=examples.INSTANCE)},
+    ),
     Operation(
         id="listPlugins",
         method="GET",

@@ -261,6 +261,7 @@ def served(api: FakeApi) -> Any:
         step_metrics=None,
         rate_limiter=None,
         identity=None,
+        web_build=None,
         plugin_routes=[(group.plugin, group.spec) for group in PLUGIN],
     )
     return server._config(Settings(), parts).app
