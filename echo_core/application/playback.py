@@ -63,12 +63,6 @@ class NotPlayableError(IllegalChangeError):
     default_remedy = "Wait until the video's status is playable or ready."
 
 
-def viewer(tokens: Tokens, token: str, video_id: VideoId) -> User:
-    """In whose name a playback token reads. Raises ``AuthError``."""
-    owner_id = tokens.verify_playback(token, video_id)
-    return User(id=owner_id, claims={"sub": str(owner_id), "role": "authenticated"})
-
-
 class PlaybackAddresses:
     """Mints playback tokens and the addresses of posters, and for a while the same ones for the same video.
 

@@ -398,6 +398,10 @@ class UserUnitsOfWork(Protocol):
         """One page of this caller's videos, newest first, tombstones left out. The hottest read, so it is one call
         instead of a unit of work, and sees just as little."""
 
+    async def watchable_owner(self, video_id: VideoId) -> UserId | None:
+        """Whose this video is, if it is unlisted or public; None for every other. In nobody's name, and the only thing
+        that tells of somebody's rows to whoever asks."""
+
     async def event_heads(self, owner_ids: Sequence[UserId]) -> Mapping[UserId, int]:
         """The newest event number of each of these owners (numbers only; nothing else of theirs)."""
 

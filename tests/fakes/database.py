@@ -23,7 +23,7 @@ from echo_core.domain.jobs import Job, JobKind, StepState
 from echo_core.domain.progress import Place, Rates, job_percent
 from echo_core.domain.uploads import StorageUse, Upload, UploadState
 from echo_core.domain.users import User
-from echo_core.domain.videos import Video, VideoPage, VideoSummary
+from echo_core.domain.videos import Video, VideoPage, VideoSummary, Visibility
 from echo_core.plugin_api.context import Clock
 from echo_core.plugin_api.errors import UnavailableError
 from echo_core.plugin_api.events import Event
@@ -82,6 +82,12 @@ class FakeDatabase:
     async def list_videos(self, user: User, query: VideoQuery) -> VideoPage:
         async with self._unit(user.id) as uow:
             return await uow.videos.list_page(query)
+
+    async def watchable_owner(self, video_id: VideoId) -> UserId | None:
+        async with self._unit(None):
+            video = self.tables.videos.get(video_id)
+        seen = video is not None and video.deleted_at is None and video.visibility is not Visibility.PRIVATE
+        return video.owner_id if video is not None and seen else None
 
     async def event_heads(self, owner_ids: Sequence[UserId]) -> Mapping[UserId, int]:
         return {o: sum(e.owner_id == o for e in self.tables.events) for o in owner_ids}

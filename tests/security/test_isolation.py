@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+from base64 import urlsafe_b64decode
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote, urlsplit
 from uuid import UUID
 
 import httpx2
@@ -48,8 +49,10 @@ ELSEWHERE = {
     "/plugins/storage_local/objects/{key:path}": "signed URLs: test_signed_urls.py",
     "/plugins/storage_local/uploads/{upload_id}/{key:path}": "signed URLs: test_signed_urls.py",
 }
-WITH_IDS = [o for o in KERNEL_OPERATIONS if "{" in o.path or o.id in IDS_IN_BODIES]
-VIEWED = [o for o in KERNEL_OPERATIONS if o.auth == "viewer"]
+FOR_ANYBODY = {"getWatchPage"}
+"""Shows unlisted and public videos without a token: the tests of public videos at the end."""
+WITH_IDS = [o for o in KERNEL_OPERATIONS if ("{" in o.path or o.id in IDS_IN_BODIES) and o.id not in FOR_ANYBODY]
+VIEWED = [o for o in KERNEL_OPERATIONS if o.auth in {"viewer", "anybody"}]
 HIDDEN_NAMES = re.compile(r"owner|tenant|backend|lease|generation|checksum|storage_?key|worker", re.IGNORECASE)
 
 
@@ -98,7 +101,7 @@ def routes_of(routes: list[BaseRoute], prefix: str = "") -> list[tuple[str, Base
 
 
 async def test_every_route_has_a_case_of_isolation(world: World) -> None:
-    known = {o.id for o in WITH_IDS} | OF_THE_CALLER | OF_NOBODY
+    known = {o.id for o in WITH_IDS} | OF_THE_CALLER | OF_NOBODY | FOR_ANYBODY
     assert {o.id for o in ALL_OPERATIONS} == known, "say in this file what a new operation shows, and of whom"
     for path, route in routes_of(list(world.app.routes)):
         operation = getattr(route, "endpoint", None) if isinstance(route, Route) else None
@@ -394,3 +397,77 @@ async def test_functions_that_look_at_everybodys_queue_answer_for_the_callers_jo
             answers[user.id] = [row for row in rows.all() if row[0] is not None]
     assert answers[ALICE.id]
     assert answers[BOB.id] == []
+
+
+# --- public videos -------------------------------------------------------------------------------------------------
+
+
+async def _set_visibility(world: World, made: Made, visibility: str) -> None:
+    path = f"/api/v1/videos/{made.video_id}/metadata"
+    answer = await world.client.put(path, json={"visibility": visibility}, headers=world.bearer(made.owner))
+    assert answer.status_code == 200, answer.text
+
+
+def _watch(made: Made) -> str:
+    return f"/api/v1/watch/{made.video_id}"
+
+
+@pytest.mark.parametrize("visibility", ["unlisted", "public"])
+async def test_a_public_video_is_watched_by_anybody_and_changed_by_its_owner_alone(
+    world: World, visibility: str
+) -> None:
+    made = await world.make(ALICE)
+    await _set_visibility(world, made, visibility)
+    shown = (await world.client.get(_watch(made))).json()
+    token = parse_qs(urlsplit(shown["playbackUrl"]).query)["token"][0]
+    for operation in VIEWED:
+        answer = await call(world, operation, made, params={"token": token})
+        wanted = {404} if operation.id == "getSource" else {200, 302}
+        assert answer.status_code in wanted, (operation.id, answer.text)
+    for operation in WITH_IDS:
+        nobody = await call(world, operation, made)
+        assert nobody.status_code == (302 if operation.id == "getPoster" else 401), operation.id
+        if operation not in VIEWED:
+            stranger = await call(world, operation, made, headers=world.bearer(BOB))
+            assert (stranger.status_code, stranger.json()["code"]) == (404, "not_found"), operation.id
+            as_bearer = await call(world, operation, made, headers={"Authorization": f"Bearer {token}"})
+            assert as_bearer.status_code == 401, operation.id
+    listed = (await world.client.get("/api/v1/videos", headers=world.bearer(BOB))).json()["items"]
+    assert str(made.video_id) not in {video["videoId"] for video in listed}
+
+
+async def test_what_anybody_sees_names_neither_owner_nor_file(world: World) -> None:
+    made = await world.make(ALICE, title="holiday")
+    await _set_visibility(world, made, "public")
+    answer = await world.client.get(_watch(made))
+    token = parse_qs(urlsplit(answer.json()["playbackUrl"]).query)["token"][0]
+    assert ALICE.id.bytes not in urlsafe_b64decode(token + "=")
+    assert str(ALICE.id) not in answer.text
+    assert "holiday.mp4" not in answer.text
+    assert not [name for name in names_in(answer.json()) if HIDDEN_NAMES.search(name)]
+
+
+async def test_a_video_that_becomes_private_stops_for_everybody_at_once(world: World) -> None:
+    made, never = await world.make(ALICE), await world.make(BOB)
+    await _set_visibility(world, made, "public")
+    shown = (await world.client.get(_watch(made))).json()
+    token = parse_qs(urlsplit(shown["playbackUrl"]).query)["token"][0]
+    await _set_visibility(world, made, "private")
+    for operation in VIEWED:
+        assert (await call(world, operation, made, params={"token": token})).status_code == 404, operation.id
+        assert (await call(world, operation, made)).status_code == 401, operation.id
+    gone, private = await world.client.get(_watch(made)), await world.client.get(_watch(never))
+    missing = await world.client.get(_watch(_nowhere(made)))
+    assert _without_request(gone) == _without_request(private) == _without_request(missing)
+    assert (await world.client.get(shown["playbackUrl"], headers=world.bearer(ALICE))).status_code == 404
+    assert (await call(world, VIEWED[0], made, headers=world.bearer(ALICE))).status_code == 200
+
+
+async def test_a_public_video_that_was_deleted_is_nothing(world: World) -> None:
+    made = await world.make(ALICE)
+    await _set_visibility(world, made, "public")
+    assert (await world.client.get(_watch(made))).status_code == 200
+    await world.client.delete(f"/api/v1/videos/{made.video_id}", headers=world.bearer(ALICE))
+    assert (await world.client.get(_watch(made))).status_code == 404
+    poster = f"/api/v1/stream/video/{made.video_id}/poster.jpg"
+    assert (await world.client.get(poster)).status_code == 401

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from echo_core.adapters.postgres import statistics, video_pages
+from echo_core.adapters.postgres import statistics, video_pages, watching
 from echo_core.adapters.postgres.artefacts import PostgresArtefactRepository
 from echo_core.adapters.postgres.events import PostgresEventRepository
 from echo_core.adapters.postgres.idempotency import PostgresIdempotencyRepository
@@ -21,7 +21,7 @@ from echo_core.adapters.postgres.uploads import PostgresUploadRepository
 from echo_core.adapters.postgres.videos import PostgresVideoRepository
 from echo_core.adapters.postgres.workers import PostgresWorkerRepository
 from echo_core.application.ports import QueueStatistics, VideoQuery
-from echo_core.domain.ids import StepId, UserId
+from echo_core.domain.ids import StepId, UserId, VideoId
 from echo_core.domain.users import User
 from echo_core.domain.videos import VideoPage
 from echo_core.plugin_api.events import Event
@@ -82,6 +82,10 @@ class PostgresUserUnitsOfWork:
     async def list_videos(self, user: User, query: VideoQuery) -> VideoPage:
         """One page of this user's videos, newest first, tombstones left out."""
         return await video_pages.list_videos(self._engine, user, query)
+
+    async def watchable_owner(self, video_id: VideoId) -> UserId | None:
+        """Whose this video is, if it is unlisted or public."""
+        return await watching.watchable_owner(self._engine, video_id)
 
     async def event_heads(self, owner_ids: Sequence[UserId]) -> Mapping[UserId, int]:
         """The newest event number of each of these owners; 0 when there was never any."""

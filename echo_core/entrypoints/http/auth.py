@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from starlette.requests import HTTPConnection, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from echo_core.application.playback import viewer
+from echo_core.application.watching import ANYBODY, public_viewer, viewer
+from echo_core.domain.errors import UnknownEntityError
 from echo_core.domain.ids import VideoId
 from echo_core.domain.users import User
 from echo_core.entrypoints.http.parameters import path_uuid
@@ -33,11 +36,12 @@ async def authenticate(connection: HTTPConnection) -> None:
     connection.state.user = await services_of(connection).tokens.verify(token)
 
 
-async def authenticate_viewer(request: Request) -> None:
-    """Set ``state.user`` from ``?token=`` (a playback token of the path's video), else from the Authorization header;
-    ``state.playback_token`` is what further addresses of the same video shall carry.
+async def authenticate_viewer(request: Request, *, tokenless: bool = False) -> None:
+    """Set ``state.user`` and ``is_anybody`` from ``?token=`` (a playback token of the path's video), else from the
+    Authorization header; ``state.playback_token`` is what further addresses of the same video shall carry.
+    ``tokenless``: whoever brings neither may see what is of an unlisted or public video.
 
-    Raises ``AuthError``.
+    Raises ``AuthError``, and ``UnknownEntityError`` when anybody's token is of a video that has become private.
     """
     state = api_state(request)
     video_id = VideoId(path_uuid(request, "videoId"))
@@ -45,10 +49,19 @@ async def authenticate_viewer(request: Request) -> None:
     if token:
         if len(token) > MAX_TOKEN_LENGTH:
             raise AuthError("The token is too long.", code="token_invalid", remedy="Read the video's details again.")
-        request.state.user = viewer(state.services.tokens, token, video_id)
+        found = await viewer(state.services, token, video_id)
+        request.state.user, request.state.is_anybody = found.user, found.anybody
         request.state.playback_token = token
         return
+    if tokenless and "authorization" not in request.headers:
+        # What is private is refused as ever: without credentials nobody learns that it is there.
+        with contextlib.suppress(UnknownEntityError):
+            found = await public_viewer(state.services, video_id)
+            request.state.user, request.state.is_anybody = found.user, found.anybody
+            request.state.playback_token = state.playback_addresses.token(ANYBODY, video_id)
+            return
     await authenticate(request)
+    request.state.is_anybody = False
     request.state.playback_token = state.playback_addresses.token(request.state.user.id, video_id)
 
 

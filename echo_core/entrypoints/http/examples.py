@@ -187,6 +187,25 @@ VIDEO_DETAILS = {
     "suggestions": [],
     "publications": [],
 }
+WATCH_PAGE = {
+    **{
+        name: VIDEO[name]
+        for name in (
+            "videoId",
+            "title",
+            "description",
+            "tags",
+            "language",
+            "chapters",
+            "durationSeconds",
+            "width",
+            "height",
+            "createdAt",
+        )
+    },
+    "visibility": "public",
+    **{name: VIDEO_DETAILS[name] for name in ("playbackUrl", "posterUrl", "previewUrl", "storyboardUrl", "captions")},
+}
 PLUGINS = {
     "items": [
         {

@@ -84,12 +84,14 @@ def openapi_text(operations: Sequence[Operation]) -> str:
 
 
 def _operation(operation: Operation) -> Json:
-    schemes = {"none": (), "user": ("bearer",), "viewer": ("playbackToken", "bearer")}[operation.auth]
+    viewer: tuple[Json, ...] = ({"playbackToken": []}, {"bearer": []})
+    # An empty requirement: credentials are optional (OpenAPI 3.1, Security Requirement Object).
+    security = {"none": (), "user": ({"bearer": []},), "viewer": viewer, "anybody": (*viewer, {})}[operation.auth]
     document: Json = {
         "operationId": operation.id,
         "summary": operation.summary,
         "tags": [operation.tag],
-        "security": [{scheme: []} for scheme in schemes],
+        "security": list(security),
         "parameters": list(_parameters(operation)),
         "responses": _responses(operation),
     }

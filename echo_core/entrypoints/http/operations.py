@@ -18,8 +18,9 @@ from echo_core.entrypoints.http.auth import authenticate, authenticate_viewer
 from echo_core.entrypoints.http.idempotency import answered_once, checked_key
 from echo_core.entrypoints.http.rate_limits import admit_user
 
-Auth = Literal["none", "user", "viewer"]
-"""``user``: a bearer token; ``viewer``: a playback token in the query or a bearer token."""
+Auth = Literal["none", "user", "viewer", "anybody"]
+"""``user``: a bearer token; ``viewer``: a playback token in the query or a bearer token; ``anybody``: the same, and of
+unlisted and public videos without either."""
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -74,8 +75,8 @@ class OperationEndpoint:
         if operation.auth == "user":
             await authenticate(request)
             admit_user(request)
-        elif operation.auth == "viewer":
-            await authenticate_viewer(request)
+        elif operation.auth != "none":
+            await authenticate_viewer(request, tokenless=operation.auth == "anybody")
         key = checked_key(request) if operation.method == "POST" else None
         if key is None or not operation.answer_is_kept:
             response = await operation.handler(request)

@@ -20,10 +20,10 @@ from echo_core.application.playback import (
 from echo_core.domain.errors import UnknownEntityError
 from echo_core.domain.ids import VideoId
 from echo_core.entrypoints.http import examples
-from echo_core.entrypoints.http.operations import Answer, Operation
+from echo_core.entrypoints.http.operations import Answer, Auth, Operation
 from echo_core.entrypoints.http.parameters import path_uuid, read_query
 from echo_core.entrypoints.http.requests import PlaybackQuery, PosterQuery, Query, SourceQuery
-from echo_core.entrypoints.http.state import services_of, user_of
+from echo_core.entrypoints.http.state import is_anybody, services_of, user_of
 from echo_core.plugin_api.errors import InvalidRequestError
 from echo_core.plugin_api.storage import SignedUrl, validate_key
 
@@ -117,6 +117,9 @@ async def _sheet(request: Request) -> Response:
 
 async def _source(request: Request) -> Response:
     query = read_query(request, SourceQuery)
+    if is_anybody(request):
+        # The file as it came, with its name and whatever a camera wrote into it, is the owner's alone.
+        raise UnknownEntityError("This video has no such part.")
     signed = await get_source_url(services_of(request), user_of(request), _video_id(request), download=query.download)
     return _redirect(signed)
 
@@ -131,6 +134,7 @@ def _operation(
     status: int = 200,
     description: str = "",
     query: type[Query] = PlaybackQuery,
+    auth: Auth = "viewer",
 ) -> Operation:
     return Operation(
         id=operation_id,
@@ -140,7 +144,7 @@ def _operation(
         summary=summary,
         description=description,
         tag="playback",
-        auth="viewer",
+        auth=auth,
         query=query,
         answers={status: answer},
         problems={404: ("not_found",), **({409: ("video_not_playable",)} if part in {"", "/master.m3u8"} else {})},
@@ -184,8 +188,9 @@ OPERATIONS = (
         "The poster",
         _REDIRECT,
         status=302,
-        description="The picture that the owner chose, else the best one.",
+        description="The one that the owner chose, else the best. Of unlisted and public videos without a token.",
         query=PosterQuery,
+        auth="anybody",
     ),
     _operation(
         "getPosterChoice", "/posters/{name}", _poster_choice, "A picture to choose as poster", _REDIRECT, status=302

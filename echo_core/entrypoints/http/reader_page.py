@@ -76,7 +76,8 @@ def _operation(method: str, path: str, operation: Node) -> str:
     if "description" in operation:
         parts.append(f"<p>{_prose(operation['description'])}</p>")
     schemes = [name for scheme in operation["security"] for name in scheme]
-    parts.append(f"<p>Authentication: {_text(' or '.join(schemes)) or 'none'}.</p>")
+    optional = ", or none for what anybody may watch" if schemes and {} in operation["security"] else ""
+    parts.append(f"<p>Authentication: {_text(' or '.join(schemes)) or 'none'}{optional}.</p>")
     if operation["parameters"]:
         parts.append("<h3>Parameters</h3><table><tr><th>name<th>in<th>what it is</tr>")
         parts.extend(_parameter(parameter) for parameter in operation["parameters"])

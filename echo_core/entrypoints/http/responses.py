@@ -250,6 +250,27 @@ class VideoDetails(Video):
     publications: list[dict[str, str]]
 
 
+class WatchPage(Model):
+    """An unlisted or public video, for anybody. Addresses as in its details; null: not made (yet)."""
+
+    video_id: UUID
+    title: str
+    description: str
+    tags: Sequence[str]
+    language: str
+    chapters: list[ChapterItem]
+    duration_seconds: float | None
+    width: int | None
+    height: int | None
+    created_at: datetime
+    visibility: Visibility
+    playback_url: str | None
+    poster_url: str | None
+    preview_url: str | None
+    storyboard_url: str | None
+    captions: list[CaptionItem]
+
+
 class WsTicket(Model):
     """Opens one WebSocket until ``expiresAt``."""
 

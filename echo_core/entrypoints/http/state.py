@@ -46,6 +46,12 @@ def rate_limiter_of(connection: HTTPConnection) -> RateLimiter | None:
     return state.rate_limiter if state is not None else None
 
 
+def is_anybody(connection: HTTPConnection) -> bool:
+    """Whether whoever asks watches an unlisted or public video of somebody's; only on routes for viewers."""
+    anybody: bool = connection.state.is_anybody
+    return anybody
+
+
 def user_of(connection: HTTPConnection) -> User:
     """Who asks; only on routes that authenticate."""
     user: User = connection.state.user

@@ -17,11 +17,10 @@ from echo_core.entrypoints.http.errors import new_problem, problem_response
 from echo_core.entrypoints.http.operations import Answer, Operation
 from echo_core.entrypoints.http.reader_page import render_page
 from echo_core.entrypoints.http.state import api_state, services_of
+from echo_core.entrypoints.http.web_heads import SITE
 from echo_core.plugin_api.errors import EchoError
 
 log = structlog.get_logger("echo.http")
-
-NAME = "Echo"
 
 PAGE_HEADERS = {
     "Content-Security-Policy": (
@@ -43,7 +42,7 @@ async def _instance(request: Request) -> Response:
     services = services_of(request)
     limits = services.limits
     instance = responses.Instance(
-        name=NAME,
+        name=SITE,
         version=echo_core.__version__,
         public_url=limits.public_url,
         auth=responses.InstanceAuth(url=services.sign_in.url, key=services.sign_in.key),

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from echo_core.application import jobs as job_use_cases
 from echo_core.application.playback import PlaybackUrls, caption_name, poster_name, posters_of
 from echo_core.application.videos import VideoDetails
+from echo_core.application.watching import WatchPage
 from echo_core.domain import jobs, videos
 from echo_core.domain.artefacts import CAPTIONS_KIND, RENDITION_KIND, Artefact
 from echo_core.domain.ids import VideoId
@@ -20,6 +21,20 @@ from echo_core.plugin_api.transcoder import AudioStream, MediaInfo, VideoStream
 
 HDR_TRANSFERS = frozenset({"smpte2084", "arib-std-b67"})
 MEDIA_PRODUCT = "media"
+WATCH_FIELDS = (
+    "video_id",
+    "title",
+    "description",
+    "tags",
+    "language",
+    "chapters",
+    "duration_seconds",
+    "width",
+    "height",
+    "created_at",
+    "visibility",
+)
+"""What of a video is for everybody: not its file, nor its size, nor how it came to be."""
 
 _media = TypeAdapter(MediaInfo)
 
@@ -147,6 +162,19 @@ def video_details(details: VideoDetails, urls: PlaybackUrls) -> responses.VideoD
         captions=[_caption(a, urls) for a in details.artefacts if a.kind == CAPTIONS_KIND],
         suggestions=[],
         publications=[],
+    )
+
+
+def watch_page(page: WatchPage, urls: PlaybackUrls) -> responses.WatchPage:
+    """What anybody sees of a video."""
+    shown = _video_fields(page.video)
+    return responses.WatchPage(
+        **{name: shown[name] for name in WATCH_FIELDS},  # type: ignore[arg-type]  # as above
+        playback_url=urls.playback_url,
+        poster_url=urls.poster_url,
+        preview_url=urls.preview_url,
+        storyboard_url=urls.storyboard_url,
+        captions=[_caption(a, urls) for a in page.artefacts if a.kind == CAPTIONS_KIND],
     )
 
 

@@ -9,19 +9,29 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 from starlette.responses import RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from echo_core.entrypoints.http.web_files import Representation, WebFile
+from echo_core.application.watching import get_watch_page
+from echo_core.domain.errors import UnknownEntityError
+from echo_core.domain.ids import VideoId
+from echo_core.entrypoints.http.errors import UNAVAILABLE_RETRY_S
+from echo_core.entrypoints.http.state import services_of
+from echo_core.entrypoints.http.web_files import MEDIA_TYPES, Representation, WebFile, entity_tag_of
+from echo_core.entrypoints.http.web_heads import PageTemplate, video_head
+from echo_core.plugin_api.errors import UnavailableError
 
 ASSETS_PREFIX = "/assets/"
 """Below it the build puts a hash of the content into every name."""
 EMBED_PREFIX = "/embed/"
 """Pages that any other page may show in a frame."""
 INDEX = "/index.html"
+HTML = MEDIA_TYPES[".html"]
 
 IMMUTABLE = "public, max-age=31536000, immutable"
 SHORT = "public, max-age=300"
@@ -36,6 +46,7 @@ PERMISSIONS = "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
 PICTURE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
 """Of SVG files: they bring their own styles, and no script of theirs runs."""
 
+_VIDEO_PAGE = re.compile(r"/(?:watch|embed)/([^/]+)/?")
 _ENTITY_TAG = re.compile(r'(?:W/)?("[!#-~\x80-\xff]*")')
 _ENCODED = (b"%2f", b"%5c", b"%00")
 
@@ -53,6 +64,8 @@ class WebApp:
     ) -> None:
         self._files = files
         self._index = files[INDEX]
+        self._template = PageTemplate(self._index.plain.body.decode())
+        self._public_url = public_url
         self._public = urlsplit(public_url)
         self._public_origin = origin_of(public_url)
         policy = page_policy(self._public_origin, origin_of(auth_url) if auth_url else None, storage_origins)
@@ -92,20 +105,38 @@ class WebApp:
         if path.startswith(EMBED_PREFIX):
             own = self._embed_headers
             scope["state"]["framable"] = True
-        return _answer(self._index, self._index.chosen(_joined(headers, "accept-encoding")), own, headers)
+        named = _VIDEO_PAGE.fullmatch(path)
+        if named is None:
+            return _answer(self._index, self._index.chosen(_joined(headers, "accept-encoding")), own, headers)
+        return await self._video_page(HTTPConnection(scope), named[1], own, headers)
+
+    async def _video_page(
+        self, connection: HTTPConnection, name: str, own: Mapping[str, str], headers: Headers
+    ) -> Response:
+        """The page with the video's own head. One that anybody may not watch is 404 and the page all the same: its
+        owner is shown it, and everybody else is told in words."""
+        try:
+            page = await get_watch_page(services_of(connection), _video_id(name))
+        except (UnknownEntityError, ValueError):
+            return Response(self._template.unlisted(), 404, own, HTML)
+        except UnavailableError:
+            return Response(self._template.unlisted(), 503, {**own, "Retry-After": str(UNAVAILABLE_RETRY_S)}, HTML)
+        body = self._template.with_head(video_head(page, self._public_url))
+        file = WebFile(media_type=HTML, plain=Representation(body=body, etag=entity_tag_of(body)), encoded={})
+        return _answer(file, file.plain, own, headers)
 
     def _elsewhere(self, scope: Scope, headers: Headers) -> Response | None:
         """To the public address, from another name of this machine: uploads and playlists name that one, and a browser
         takes the two for different origins."""
         if self._public.hostname not in LOOPBACK or any(name in headers for name in FORWARDED):
             return None
-        asked = urlsplit(f"//{headers.get('host', '')}")
         default = DEFAULT_PORTS[self._public.scheme]
-        if (
-            asked.hostname not in LOOPBACK
-            or asked.hostname == self._public.hostname
-            or (asked.port or default) != (self._public.port or default)
-        ):
+        try:
+            asked = urlsplit(f"//{headers.get('host', '')}")
+            name, port = asked.hostname, asked.port or default
+        except ValueError:  # no port, no address: nothing that a browser could have asked for
+            return None
+        if name not in LOOPBACK or name == self._public.hostname or port != (self._public.port or default):
             return None
         query = scope["query_string"].decode("latin-1")
         target = f"{self._public_origin}{scope['raw_path'].decode('latin-1')}{'?' if query else ''}{query}"
@@ -177,6 +208,13 @@ def _answer(file: WebFile, chosen: Representation, own: Mapping[str, str], heade
     return Response(chosen.body, headers={**sent, "Content-Type": file.media_type})
 
 
+def _video_id(name: str) -> VideoId:
+    """Raises ``ValueError`` unless it is an id in its usual form."""
+    if str(UUID(name)) != name.lower():
+        raise ValueError("not the usual form of a UUID")
+    return VideoId(UUID(name))
+
+
 def _has(etag: str, if_none_match: str) -> bool:
     """Whether the client's copies are named (RFC 9110, 13.1.2: weak comparison)."""
     return if_none_match.strip() == "*" or etag in _ENTITY_TAG.findall(if_none_match)
@@ -189,7 +227,7 @@ def _joined(headers: Headers, name: str) -> str:
 def _plain_path(scope: Scope) -> str | None:
     """The path; None for what no link of ours says: hidden separators, dots that climb, control characters."""
     path: str = scope["path"]
-    if any(encoded in scope["raw_path"].lower() for encoded in _ENCODED):
+    if not path.startswith("/") or any(encoded in scope["raw_path"].lower() for encoded in _ENCODED):
         return None
     if "\\" in path or any(ord(character) < 32 or ord(character) == 127 for character in path):
         return None

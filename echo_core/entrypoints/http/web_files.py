@@ -114,15 +114,20 @@ def _is_twin(name: str, bodies: Mapping[str, bytes]) -> bool:
 
 def _web_file(name: str, bodies: Mapping[str, bytes]) -> WebFile:
     plain = bodies[name]
-    digest = hashlib.sha256(plain).hexdigest()[:32]
     encoded = {
-        encoding: Representation(body=twin, etag=f'"{digest}-{encoding}"', encoding=encoding)
+        encoding: Representation(body=twin, etag=entity_tag_of(plain, encoding), encoding=encoding)
         for encoding, ending in ENCODINGS.items()
         if (twin := bodies.get(name + ending)) is not None and len(twin) < len(plain)
     }
     return WebFile(
-        media_type=media_type_of(name), plain=Representation(body=plain, etag=f'"{digest}"'), encoded=encoded
+        media_type=media_type_of(name), plain=Representation(body=plain, etag=entity_tag_of(plain)), encoded=encoded
     )
+
+
+def entity_tag_of(body: bytes, encoding: str = "") -> str:
+    """A strong entity tag of this content, in this coding."""
+    digest = hashlib.sha256(body).hexdigest()[:32]
+    return f'"{digest}-{encoding}"' if encoding else f'"{digest}"'
 
 
 def media_type_of(name: str) -> str:

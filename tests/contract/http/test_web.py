@@ -51,7 +51,9 @@ async def browser(build: Path, api: FakeApi | None = None, **options: Any) -> As
         yield client
 
 
-@pytest.mark.parametrize("path", ["/", "/index.html", "/videos/x", "/auth/callback", "/auth", "/apiary", "/a.b/c.d"])
+@pytest.mark.parametrize(
+    "path", ["/", "/index.html", "/videos/x", "/auth/callback", "/auth", "/apiary", "/a.b/c.d", "/watch", "/watch/a/b"]
+)
 async def test_every_address_that_is_none_of_the_apis_is_the_page(build: Path, path: str) -> None:
     async with browser(build) as client:
         response = await client.get(path)
@@ -109,7 +111,7 @@ async def test_other_files_are_kept_for_a_while(build: Path) -> None:
     assert "script-src" not in icon.headers[CSP]
 
 
-@pytest.mark.parametrize("path", ["/", "/videos/x", SCRIPT, "/favicon.svg", "/embed/x"])
+@pytest.mark.parametrize("path", ["/", "/videos/x", SCRIPT, "/favicon.svg", "/embed/"])
 async def test_what_a_browser_has_is_not_sent_again_and_keeps_its_policy(build: Path, path: str) -> None:
     async with browser(build) as client:
         first = await client.get(path)
@@ -185,6 +187,8 @@ async def test_each_encoding_has_a_tag_of_its_own(build: Path) -> None:
         ("/./x", "/./x"),
         ("//evil.example/x", "//evil.example/x"),
         ("/a//b", "/a//b"),
+        ("@evil.example", "@evil.example"),
+        ("*", "*"),
         ("/assets/index-4f2a91.js", "/assets%2findex-4f2a91.js"),
         ("/a/b", "/a%2Fb"),
         ("/a\\b", "/a%5cb"),
@@ -261,6 +265,8 @@ LOCAL = "http://127.0.0.1:8000"
         (LOCAL, "127.0.0.1:8000", {}, False),
         (LOCAL, "localhost:5173", {}, False),
         (LOCAL, "localhost", {}, False),
+        (LOCAL, "localhost:99999", {}, False),
+        (LOCAL, "[:::]:8000", {}, False),
         (LOCAL, "video.example:8000", {}, False),
         (LOCAL, "localhost.evil.example:8000", {}, False),
         ("https://video.example", "localhost:8000", {}, False),

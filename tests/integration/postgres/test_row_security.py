@@ -17,8 +17,10 @@ from echo_core.adapters.postgres.errors import sqlstate
 from echo_core.adapters.postgres.transaction import BEGIN, BEGIN_AS_SERVICE, begin_as_user, fetch_alone, transaction
 from echo_core.adapters.postgres.units_of_work import PostgresUserUnitsOfWork
 from echo_core.application.ports import NewEvent, VideoQuery
+from echo_core.domain.errors import UnknownEntityError
 from echo_core.domain.ids import UserId
 from echo_core.domain.users import User
+from echo_core.domain.videos import Visibility
 from tests.integration.postgres.test_small_repositories import upload_of
 
 pytestmark = pytest.mark.integration
@@ -145,6 +147,7 @@ async def test_functions_that_see_more_have_a_fixed_path_and_an_owner_that_may_d
         "learned_rates": ["authenticated", "service_role"],
         "event_heads": ["echo_api"],
         "queue_statistics": ["echo_api"],
+        "watchable_owner": ["echo_api"],
     }
     assert {name: row.callers for name, row in found.items()} == callers
     for row in found.values():
@@ -207,6 +210,7 @@ ESCAPES = [
 ONLY_FOR_THE_LOGIN = [
     "select * from echo.event_heads('{}')",
     "select * from echo.queue_statistics()",
+    "select echo.watchable_owner(gen_random_uuid())",
     "select echo.list_videos('{}', 1, null, null, null)",
 ]
 
@@ -328,3 +332,54 @@ async def sleeps(database) -> bool:
     async with open_engine(database.owner_url) as engine, transaction(engine, "begin") as tx:
         found = await tx.execute(sql("select 1 from pg_stat_activity where query like 'select pg_sleep%'"))
         return found.first() is not None
+
+
+@pytest.mark.parametrize("visibility", list(Visibility))
+async def test_only_the_owner_of_what_anybody_may_watch_is_told(api, stored, alice, unknown_video_id, visibility):
+    video, _ = await stored(alice, job=False, visibility=visibility)
+    deleted, _ = await stored(alice, job=False, visibility=visibility, deleted_at=video.created_at)
+    told = None if visibility is Visibility.PRIVATE else alice.id
+    assert await api.watchable_owner(video.id) == told
+    assert await api.watchable_owner(deleted.id) is None
+    assert await api.watchable_owner(unknown_video_id) is None
+
+
+@pytest.mark.parametrize("visibility", list(Visibility))
+async def test_row_security_does_not_look_at_visibility(api, api_engine, stored, alice, bob, visibility):
+    video, _ = await stored(alice, visibility=visibility)
+    assert await owners_seen(api_engine, begin_as_user(bob), "videos") == set()
+    with pytest.raises(ProgrammingError, match="permission denied"):
+        await owners_seen(api_engine, "begin; select set_config('role', 'anon', true)", "videos")
+    with pytest.raises(UnknownEntityError):
+        async with api.for_user(bob) as uow:
+            await uow.videos.get(video.id)
+    assert not (await api.list_videos(bob, VideoQuery(limit=10))).videos
+
+
+async def test_who_owns_what_anybody_may_watch_is_for_the_api_to_know(database, api_engine, worker_engine, alice):
+    ask = "select echo.watchable_owner(gen_random_uuid())"
+    anonymous = "begin; select set_config('role', 'anon', true)"
+    for engine, begin in ((api_engine, begin_as_user(alice)), (api_engine, anonymous), (worker_engine, BEGIN)):
+        assert await refused(engine, begin, ask)
+    async with transaction(api_engine, BEGIN) as tx:
+        assert (await tx.execute(sql(ask))).scalar_one() is None
+
+
+async def test_functions_that_see_more_see_few_columns_of_a_video(database):
+    async with open_engine(database.owner_url) as engine, transaction(engine, "begin") as tx:
+        granted = await tx.execute(
+            sql(
+                """
+                select column_name from information_schema.column_privileges
+                where grantee = 'echo_definer' and table_schema = 'echo' and table_name = 'videos'
+                """
+            )
+        )
+        assert {row.column_name for row in granted} == {
+            "id",
+            "owner_id",
+            "visibility",
+            "deleted_at",
+            "duration_s",
+            "size_bytes",
+        }
