@@ -13,7 +13,11 @@ MANIFESTS := pyproject.toml constraints.txt $(addsuffix /pyproject.toml,$(PLUGIN
 # Suites that start whole instances, kill them, and measure how they share a machine: one test at a time.
 ALONE := tests/e2e tests/media tests/faults tests/scale
 
-.PHONY: help run install dev system-packages test soak check bench format openapi constraints clean
+# npm finds the Node.js of the virtual environment where the system has none that is new enough (scripts/node).
+NPM := PATH="$(abspath $(BIN)):$$PATH" npm
+WEB_SOURCES := $(shell find web/src web/public -type f 2>/dev/null) $(wildcard web/*.html web/*.ts web/*.json*)
+
+.PHONY: help run install dev web system-packages test soak check check-python check-web bench format openapi constraints clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | column -t -s $$'\t'
@@ -37,20 +41,44 @@ $(VENV)/.dev: $(VENV)/.installed
 install: $(VENV)/.installed ## Echo in .venv
 dev: $(VENV)/.dev ## Echo and the development tools in .venv
 
-run: install ## Echo with its own PostgreSQL and Valkey, at http://127.0.0.1:8000
+web: web/dist/index.html ## the web app, built into web/dist
+
+web/node_modules/.build: web/package-lock.json $(VENV)/.installed
+	@scripts/node $(BIN)
+	@echo "==> installing what builds the web app"
+	cd web && $(NPM) ci --omit=dev --no-audit --no-fund --loglevel=error
+	@touch $@
+
+web/node_modules/.dev: web/package-lock.json $(VENV)/.installed
+	@scripts/node $(BIN)
+	@echo "==> installing what builds and checks the web app"
+	cd web && $(NPM) ci --no-audit --no-fund --loglevel=error
+	@touch $@ web/node_modules/.build
+
+web/dist/index.html: $(WEB_SOURCES) | web/node_modules/.build
+	@echo "==> building the web app"
+	cd web && $(NPM) run --silent build -- --logLevel warn
+	@touch $@
+
+run: install web ## Echo with its own PostgreSQL and Valkey, at http://127.0.0.1:8000
 	@exec $(BIN)/echoctl up
 
 system-packages: ## what tests need from the system: ffmpeg, Chromium, Node.js, libfaketime
 	@scripts/system-packages
 
-check: dev ## format, lint, types, import contracts, unit and contract tests
+check: check-python check-web ## format, lint, types, import contracts, unit and contract tests
+
+check-web: web/node_modules/.dev
+	cd web && $(NPM) run --silent check
+
+check-python: dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q tests/unit tests/contract
 
-test: system-packages dev tests/e2e/node_modules ## every test, with real PostgreSQL, Valkey, ffmpeg and Chromium
+test: system-packages dev web/node_modules/.dev web tests/e2e/node_modules ## every test, with real PostgreSQL, Valkey, ffmpeg and Chromium
 	$(BIN)/pytest -q --durations=10 -n 2 --dist loadfile $(addprefix --ignore=,$(ALONE))
 	$(BIN)/pytest -q --durations=20 $(ALONE)
 
@@ -76,19 +104,22 @@ bench/peers/node_modules: bench/peers/package-lock.json
 bench/peers/film.mp4: dev
 	@$(BIN)/python bench/film.py
 
-format: dev ## format and mend what can be mended
+format: dev web/node_modules/.dev ## format and mend what can be mended
+	cd web && $(NPM) run --silent format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-openapi: install ## write openapi.json anew
+openapi: install ## write openapi.json anew, and the types that the web app has from it
 	$(BIN)/echoctl openapi --out openapi.json
+	@$(MAKE) --no-print-directory web/node_modules/.dev
+	cd web && $(NPM) run --silent types
 
 constraints: dev ## pin all dependencies anew, at their current versions
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links \
 		--no-emit-package echo-core --no-emit-package echo-identity-local \
 		--no-emit-package echo-storage-local --no-emit-package echo-transcode-ffmpeg \
-		--group dev --group bench --output-file constraints.txt pyproject.toml $(addsuffix /pyproject.toml,$(PLUGINS))
+		--group dev --group bench --group web --output-file constraints.txt pyproject.toml $(addsuffix /pyproject.toml,$(PLUGINS))
 
 clean: ## remove .venv and everything generated; data/ stays
-	rm -rf $(VENV) tests/e2e/node_modules bench/peers/node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) web/node_modules web/dist tests/e2e/node_modules bench/peers/node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -37,10 +37,9 @@ export default defineConfig({
   },
   server: {
     host: "127.0.0.1",
-    proxy: Object.fromEntries(
-      ["/api", "/auth/v1", "/plugins", "/openapi.json", "/docs"].map((path) => [path, { target: api }]).concat([
-        ["/ws", { target: api.replace(/^http/, "ws"), ws: true }],
-      ]),
-    ),
+    proxy: {
+      "^/(api|auth/v1|plugins|docs|openapi.json)": { target: api },
+      "/ws": { target: api.replace(/^http/, "ws"), ws: true },
+    },
   },
 });

@@ -59,7 +59,8 @@ export function problemFrom(status: number, body: unknown, headers: Headers): Pr
   return new Problem({
     code: document.code ?? `http_${status}`,
     message: document.detail ?? document.title ?? `The server answered ${status}.`,
-    remedy: document.remedy ?? (status === 413 ? "A proxy in front of Echo limits the size of requests." : ""),
+    remedy:
+      document.remedy ?? (status === 413 ? "A proxy in front of Echo limits the size of requests." : ""),
     status,
     requestId: document.requestId ?? headers.get("X-Request-Id") ?? "",
     retryAfterS: Number.isFinite(retryAfter) && retryAfter > 0 ? retryAfter : null,

@@ -9,7 +9,8 @@ export const queryClient = new QueryClient({
       staleTime: 30_000,
       retry: (failures, error) => asProblem(error).temporary && failures < TRIES,
       retryDelay: (failures, error) =>
-        (asProblem(error).retryAfterS ?? 0) * 1000 || Math.min(8000, 500 * 2 ** failures) * (0.5 + Math.random()),
+        (asProblem(error).retryAfterS ?? 0) * 1000 ||
+        Math.min(8000, 500 * 2 ** failures) * (0.5 + Math.random()),
     },
     mutations: { retry: false },
   },

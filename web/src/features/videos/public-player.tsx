@@ -1,0 +1,39 @@
+import { useQueryClient } from "@tanstack/react-query";
+import type { Ref } from "react";
+import type { Schemas } from "@/api/client";
+import { Player, type PlayerControl } from "@/features/player/player";
+import { watchQuery } from "./watch-query";
+
+type PublicPlayerProps = {
+  video: Schemas["WatchPage"];
+  control?: Ref<PlayerControl>;
+  fill?: boolean;
+  className?: string;
+};
+
+/** The player of a page that everybody may see. */
+export function PublicPlayer({ video, control, ...look }: PublicPlayerProps) {
+  const queryClient = useQueryClient();
+  const { playbackUrl, posterUrl, storyboardUrl, durationSeconds, title, width, height, captions, chapters } =
+    video;
+  return (
+    <Player
+      source={{
+        playbackUrl,
+        posterUrl,
+        storyboardUrl,
+        durationSeconds,
+        title,
+        width,
+        height,
+        captions,
+        chapters,
+      }}
+      {...(control && { controlRef: control })}
+      {...look}
+      onExpired={async () =>
+        (await queryClient.fetchQuery({ ...watchQuery(video.videoId), staleTime: 0 })).playbackUrl
+      }
+    />
+  );
+}

@@ -1,0 +1,78 @@
+import { useQueryClient } from "@tanstack/react-query";
+import { lazy, type Ref, Suspense } from "react";
+import { Progress, Skeleton } from "@/components/status";
+import type { PlayerControl } from "@/features/player/player";
+import { ContinueUpload } from "@/features/uploads/continue-upload";
+import { uploadSentence } from "@/features/uploads/upload-line";
+import { useUploads } from "@/features/uploads/use-uploads";
+import { type TaggedDetails, videoQuery } from "./queries";
+
+// hls.js and the controls are as large as all the rest: they come when there is something to play.
+const Player = lazy(() => import("@/features/player/player").then(({ Player }) => ({ default: Player })));
+
+/** Where the picture is: the player, or why there is none yet. */
+export function Stage({ video, control }: { video: TaggedDetails; control: Ref<PlayerControl> }) {
+  const queryClient = useQueryClient();
+  const upload = useUploads().find((one) => one.videoId === video.videoId && one.state !== "done");
+  if (video.playable && video.playbackUrl) {
+    const {
+      playbackUrl,
+      posterUrl,
+      storyboardUrl,
+      durationSeconds,
+      title,
+      width,
+      height,
+      captions,
+      chapters,
+    } = video;
+    return (
+      <Suspense fallback={<Skeleton className="aspect-video rounded-2xl" />}>
+        <Player
+          source={{
+            playbackUrl,
+            posterUrl,
+            storyboardUrl,
+            durationSeconds,
+            title,
+            width,
+            height,
+            captions,
+            chapters,
+          }}
+          className="overflow-hidden rounded-2xl"
+          controlRef={control}
+          onExpired={async () => {
+            const fresh = await queryClient.fetchQuery({ ...videoQuery(video.videoId), staleTime: 0 });
+            return fresh.playbackUrl;
+          }}
+        />
+      </Suspense>
+    );
+  }
+  return (
+    <div className="grid aspect-video content-center justify-items-center gap-3 rounded-2xl border border-line bg-surface p-6 text-center">
+      {upload ? (
+        <div className="grid w-full max-w-sm gap-2">
+          <p className="font-semibold">Uploading</p>
+          <Progress label="Upload" percent={(100 * upload.sentBytes) / upload.sizeBytes} />
+          <p className="text-muted text-sm">{uploadSentence(upload)}</p>
+        </div>
+      ) : video.status === "awaiting_upload" ? (
+        <>
+          <p className="font-semibold">The upload is unfinished</p>
+          <ContinueUpload videoId={video.videoId} filename={video.filename} sizeBytes={video.sizeBytes} />
+        </>
+      ) : video.status === "processing" ? (
+        <>
+          <p className="font-semibold">It can be watched in a moment</p>
+          <div className="w-full max-w-sm">
+            <Progress label="Processing" percent={video.job?.percent ?? null} />
+          </div>
+        </>
+      ) : (
+        <p className="font-semibold text-muted">There is nothing to watch</p>
+      )}
+    </div>
+  );
+}

@@ -1,0 +1,121 @@
+import { createFileRoute, useNavigate } from "@tanstack/react-router";
+import { Search, X } from "lucide-react";
+import { useEffect, useState } from "react";
+import type { VideoStatus } from "@/api/client";
+import { Button } from "@/components/button";
+import { inputClass } from "@/components/field";
+import { useSession } from "@/features/auth/session";
+import { addFiles } from "@/features/uploads/manager";
+import { UploadButton } from "@/features/uploads/upload-button";
+import { type VideoFilter, videoListQuery } from "@/features/videos/queries";
+import { STATUS } from "@/features/videos/status-words";
+import { VideoList } from "@/features/videos/video-list";
+import { cn } from "@/lib/cn";
+
+const STATUSES = Object.keys(STATUS) as VideoStatus[];
+const TYPING_MS = 250;
+
+export const Route = createFileRoute("/_app/dashboard")({
+  validateSearch: (search): VideoFilter => {
+    const status = STATUSES.find((one) => one === search.status);
+    const q = search.q === undefined ? "" : String(search.q).slice(0, 200);
+    return { ...(q && { q }), ...(status && { status }) };
+  },
+  loaderDeps: ({ search }) => search,
+  loader: ({ context, deps }) => void context.queryClient.prefetchInfiniteQuery(videoListQuery(deps)),
+  head: () => ({ meta: [{ title: "My videos · Echo" }] }),
+  component: Page,
+});
+
+function Page() {
+  const filter = Route.useSearch();
+  const session = useSession();
+  const userId = session?.user.id ?? "";
+  return (
+    <div className="grid gap-5">
+      <h1 className="font-bold text-3xl tracking-tight">My videos</h1>
+      <div className="flex flex-col gap-3 sm:flex-row sm:items-center">
+        <SearchBox q={filter.q ?? ""} />
+        <StatusFilter status={filter.status} />
+      </div>
+      <VideoList
+        key={`${filter.q} ${filter.status}`}
+        filter={filter}
+        uploadButton={
+          <UploadButton variant="primary" onFiles={(files) => addFiles(files, userId)}>
+            Choose files
+          </UploadButton>
+        }
+      />
+    </div>
+  );
+}
+
+function SearchBox({ q }: { q: string }) {
+  const navigate = useNavigate({ from: Route.fullPath });
+  const [typed, setTyped] = useState(q);
+  useEffect(() => {
+    const text = typed.trim();
+    if (text === q) return;
+    const timer = setTimeout(() => {
+      void navigate({
+        search: ({ q: _, ...rest }) => ({ ...rest, ...(text && { q: text }) }),
+        replace: true,
+      });
+    }, TYPING_MS);
+    return () => clearTimeout(timer);
+  }, [typed, q, navigate]);
+  return (
+    <search className="relative sm:w-80">
+      <Search className="pointer-events-none absolute top-3 left-3 size-4 text-muted" aria-hidden="true" />
+      <input
+        type="text"
+        inputMode="search"
+        enterKeyHint="search"
+        aria-label="Search my videos"
+        placeholder="Search titles and file names"
+        maxLength={200}
+        value={typed}
+        onChange={(event) => setTyped(event.target.value)}
+        className={cn(inputClass, "h-10 px-9")}
+      />
+      {typed && (
+        <Button
+          variant="ghost"
+          size="icon-sm"
+          aria-label="Clear the search"
+          className="absolute top-1 right-1"
+          onClick={() => setTyped("")}
+        >
+          <X />
+        </Button>
+      )}
+    </search>
+  );
+}
+
+function StatusFilter({ status }: { status: VideoStatus | undefined }) {
+  const navigate = useNavigate({ from: Route.fullPath });
+  const choose = (chosen: string) =>
+    navigate({
+      search: ({ status: _, ...rest }) => ({ ...rest, ...(chosen && { status: chosen as VideoStatus }) }),
+      replace: true,
+    });
+  return (
+    <label className="flex items-center gap-2 text-sm">
+      <span className="text-muted">Show</span>
+      <select
+        value={status ?? ""}
+        onChange={(event) => void choose(event.target.value)}
+        className={cn(inputClass, "h-10 w-auto")}
+      >
+        <option value="">All</option>
+        {STATUSES.map((one) => (
+          <option key={one} value={one}>
+            {STATUS[one].label}
+          </option>
+        ))}
+      </select>
+    </label>
+  );
+}

@@ -1,0 +1,72 @@
+import { useQuery } from "@tanstack/react-query";
+import { createFileRoute, Navigate } from "@tanstack/react-router";
+import { Problem } from "@/api/problem";
+import { buttonClass } from "@/components/button";
+import { ProblemNote } from "@/components/problem-note";
+import { Spinner } from "@/components/spinner";
+import { AuthPage } from "@/features/auth/auth-page";
+import { internalPath } from "@/features/auth/credentials-form";
+import { authProblem } from "@/features/auth/errors";
+import { supabaseAuth } from "@/features/auth/session";
+
+type Search = {
+  code?: string;
+  error?: string;
+  error_code?: string;
+  error_description?: string;
+  redirect?: string;
+};
+
+const text = (value: unknown) => (value === undefined ? undefined : String(value));
+
+export const Route = createFileRoute("/auth/callback")({
+  validateSearch: (search): Search => {
+    const told = {
+      code: text(search.code),
+      error: text(search.error),
+      error_code: text(search.error_code),
+      error_description: text(search.error_description),
+      redirect: internalPath(search.redirect),
+    };
+    return Object.fromEntries(Object.entries(told).filter(([, value]) => value !== undefined));
+  },
+  head: () => ({ meta: [{ title: "Signing in · Echo" }] }),
+  component: Page,
+});
+
+function Page() {
+  const search = Route.useSearch();
+  const exchange = useQuery({
+    queryKey: ["auth", "exchange", search.code ?? search.error],
+    retry: false,
+    staleTime: Number.POSITIVE_INFINITY, // a code can be used once
+    refetchOnWindowFocus: false,
+    queryFn: async () => {
+      if (search.error || !search.code) {
+        throw new Problem({
+          code: search.error_code ?? search.error ?? "no_code",
+          message: search.error_description ?? "Signing in did not succeed.",
+          remedy: "Try again.",
+        });
+      }
+      const { error } = await supabaseAuth().exchangeCodeForSession(search.code);
+      if (error) throw authProblem(error);
+      return true;
+    },
+  });
+  if (exchange.isSuccess) return <Navigate to={search.redirect ?? "/dashboard"} replace />;
+  return (
+    <AuthPage title={exchange.isError ? "Signing in did not succeed" : "Signing you in"}>
+      {exchange.isError ? (
+        <>
+          <ProblemNote problem={authProblem(exchange.error)} />
+          <a href="/login" className={buttonClass({ variant: "primary" })}>
+            Back to signing in
+          </a>
+        </>
+      ) : (
+        <Spinner label="Signing you in" />
+      )}
+    </AuthPage>
+  );
+}
