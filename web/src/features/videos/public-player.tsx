@@ -16,6 +16,7 @@ export function PublicPlayer({ video, control, ...look }: PublicPlayerProps) {
   const queryClient = useQueryClient();
   const { playbackUrl, posterUrl, storyboardUrl, durationSeconds, title, width, height, captions, chapters } =
     video;
+  if (!playbackUrl) return null; // it stopped being playable between two looks
   return (
     <Player
       source={{
@@ -28,6 +29,7 @@ export function PublicPlayer({ video, control, ...look }: PublicPlayerProps) {
         height,
         captions,
         chapters,
+        revision: "",
       }}
       {...(control && { controlRef: control })}
       {...look}

@@ -15,6 +15,7 @@ export function Stage({ video, control }: { video: TaggedDetails; control: Ref<P
   const queryClient = useQueryClient();
   const upload = useUploads().find((one) => one.videoId === video.videoId && one.state !== "done");
   if (video.playable && video.playbackUrl) {
+    const revision = video.renditions.map((rendition) => rendition.name).join(" ");
     const {
       playbackUrl,
       posterUrl,
@@ -39,6 +40,7 @@ export function Stage({ video, control }: { video: TaggedDetails; control: Ref<P
             height,
             captions,
             chapters,
+            revision,
           }}
           className="overflow-hidden rounded-2xl"
           controlRef={control}
