@@ -157,13 +157,13 @@ class Engine {
     const quiet = new AbortController();
     this.quiet = quiet;
     const load = () => {
+      if (this.media.ended) return; // the last picture stays until somebody plays it again
       quiet.abort();
       void this.resuming(() => this.load(url, this.media.currentTime || -1));
     };
+    for (const name of ["pause", "seeking"])
+      this.media.addEventListener(name, load, { signal: quiet.signal });
     if (this.media.paused) load();
-    else
-      for (const name of ["pause", "seeking"])
-        this.media.addEventListener(name, load, { signal: quiet.signal });
   }
 
   private loadNatively(url: string, position: number): void {

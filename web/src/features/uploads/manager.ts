@@ -41,6 +41,8 @@ type Work = {
 };
 
 const AT_ONCE = 3;
+/** The list of videos tells the rest. */
+const SHOW_DONE_MS = 8000;
 const PAUSED = new DOMException("paused", "AbortError");
 const ACTIVE: readonly UploadState[] = ["waiting", "starting", "uploading", "finishing"];
 
@@ -279,6 +281,7 @@ async function finish(key: number, task: Work, videoId: string, signal: AbortSig
       );
       dropRecord(task.userId, videoId);
       patch(key, { state: "done", jobId: completed.jobId });
+      setTimeout(() => dismissUpload(key), SHOW_DONE_MS);
       void queryClient.invalidateQueries({ queryKey: videoKeys.all });
       return;
     } catch (error) {

@@ -17,7 +17,7 @@ export function Facts({ video }: { video: VideoDetails }) {
           <>
             <Fact name="Length">{formatClock(media.durationSeconds)}</Fact>
             <Fact name="Container">
-              {[media.container, media.bitrateBps && formatBitrate(media.bitrateBps)]
+              {[containerName(media.container), media.bitrateBps && formatBitrate(media.bitrateBps)]
                 .filter(Boolean)
                 .join(" · ")}
             </Fact>
@@ -71,6 +71,13 @@ export function Facts({ video }: { video: VideoDetails }) {
       )}
     </div>
   );
+}
+
+/** ffmpeg names a family of formats; people know one of each. */
+function containerName(families: string): string {
+  if (families.includes("mp4")) return "MP4 or QuickTime";
+  if (families.includes("matroska")) return "Matroska or WebM";
+  return families.split(",")[0]?.toUpperCase() ?? "";
 }
 
 function Fact({ name, children }: { name: string; children: ReactNode }) {

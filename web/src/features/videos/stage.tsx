@@ -15,7 +15,7 @@ export function Stage({ video, control }: { video: TaggedDetails; control: Ref<P
   const queryClient = useQueryClient();
   const upload = useUploads().find((one) => one.videoId === video.videoId && one.state !== "done");
   if (video.playable && video.playbackUrl) {
-    const revision = video.renditions.map((rendition) => rendition.name).join(" ");
+    const revision = [...video.renditions, ...video.captions].map((one) => one.name).join(" ");
     const {
       playbackUrl,
       posterUrl,
