@@ -34,11 +34,9 @@ function Page() {
         </Link>
       </header>
       <main className="mx-auto grid max-w-5xl gap-5 px-4 pb-20 sm:px-6">
-        <PublicPlayer
-          video={video}
-          control={player}
-          className="overflow-hidden rounded-2xl max-sm:-mx-4 max-sm:rounded-none"
-        />
+        <div className="max-sm:-mx-4">
+          <PublicPlayer video={video} control={player} className="overflow-hidden sm:rounded-2xl" />
+        </div>
         <div className="grid gap-1">
           <h1 className="font-bold text-2xl tracking-tight wrap-anywhere sm:text-3xl">{video.title}</h1>
           <p className="text-muted text-sm">{formatWhen(video.createdAt)}</p>

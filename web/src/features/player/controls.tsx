@@ -14,7 +14,6 @@ import {
   Volume2,
   VolumeX,
 } from "lucide-react";
-import { useState } from "react";
 import { formatClock } from "@/lib/format";
 import { ControlButton } from "./control-button";
 import { ControlMenu } from "./control-menu";
@@ -48,7 +47,6 @@ type ControlsProps = {
 
 export function Controls({ source, media, stream, fullscreen, canPip, menu, onMenu, act }: ControlsProps) {
   const { tracks } = stream;
-  const [hadKeyboard, setHadKeyboard] = useState(false);
   const VolumeIcon = media.muted || media.volume === 0 ? VolumeX : media.volume < 0.5 ? Volume1 : Volume2;
   const chapter = chapterAt(source.chapters, media.time);
   const settings = [
@@ -80,12 +78,7 @@ export function Controls({ source, media, stream, fullscreen, canPip, menu, onMe
     onOpen: (open: boolean) => onMenu(open ? name : null),
   });
   return (
-    // biome-ignore lint/a11y/noStaticElementInteractions: it only takes note of how its controls are used
-    <div
-      className="grid bg-linear-to-t from-black/85 to-transparent px-3 pt-10 pb-1.5 text-white"
-      onKeyDown={() => setHadKeyboard(true)}
-      data-keyboard={hadKeyboard || undefined}
-    >
+    <div className="pointer-events-none grid bg-linear-to-t from-black/85 to-transparent px-3 pt-10 pb-1.5 text-white *:pointer-events-auto">
       <SeekBar
         time={media.time}
         duration={media.duration}
