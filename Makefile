@@ -17,7 +17,7 @@ ALONE := tests/e2e tests/media tests/faults tests/scale
 NPM := PATH="$(abspath $(BIN)):$$PATH" npm
 WEB_SOURCES := $(shell find web/src web/public -type f 2>/dev/null) $(wildcard web/*.html web/*.ts web/*.json*)
 
-.PHONY: help run install dev web system-packages test soak check check-python check-web bench format openapi constraints clean
+.PHONY: help run install dev web screenshots system-packages test soak check check-python check-web bench format openapi constraints clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | column -t -s $$'\t'
@@ -103,6 +103,10 @@ bench/peers/node_modules: bench/peers/package-lock.json
 
 bench/peers/film.mp4: dev
 	@$(BIN)/python bench/film.py
+
+screenshots: dev ## pictures of a running Echo for the README; ALL=DIR takes every page in every look
+	@scripts/system-packages
+	$(BIN)/python scripts/screenshots.py $(if $(ALL),--all $(ALL)) $(if $(URL),--url $(URL))
 
 format: dev web/node_modules/.dev ## format and mend what can be mended
 	cd web && $(NPM) run --silent format
