@@ -324,6 +324,17 @@ async def test_what_nobody_else_may_watch_has_the_plain_page_and_is_not_found(ki
         assert ("x-frame-options" in answer.headers) == (kind == "watch")
 
 
+async def test_a_video_has_one_address() -> None:
+    api = FakeApi()
+    video_id = await video_of(api, Visibility.PUBLIC)
+    web = web_with()
+    for name in (video_id.hex, f"{{{video_id}}}", f"urn:uuid:{video_id}"):
+        assert (await get(api, f"/watch/{name}", web)).status_code == 404
+    for name in (str(video_id), str(video_id).upper(), f"{video_id}/"):
+        head = Head((await get(api, f"/watch/{name}", web)).text)
+        assert head.tags["canonical"] == f"http://echo.test/watch/{video_id}"
+
+
 async def test_while_the_database_is_away_the_page_comes_and_says_that_it_is_for_now() -> None:
     api = FakeApi()
     api.database.down = True
