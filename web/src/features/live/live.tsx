@@ -6,7 +6,7 @@ import { jobKeys } from "@/features/jobs/queries";
 import { videoKeys } from "@/features/videos/queries";
 import { refreshLists } from "@/features/videos/refresh";
 import { debounced } from "@/lib/debounced";
-import { isVideoEvent, type LiveMessage } from "./messages";
+import { isStepEvent, isVideoEvent, type LiveMessage, type StepEvent } from "./messages";
 import { reduceDetails, reduceItem, reduceJob } from "./reduce";
 import { type LinkState, LiveSocket } from "./socket";
 
@@ -44,7 +44,7 @@ export function LiveProvider({ userId, children }: { userId: string; children: R
       }
       if ("jobId" in message) refresh(jobKeys.one(message.jobId));
       if (message.type !== "video.deleted") refresh(videoKeys.details(message.videoId));
-      if (!isVideoEvent(message)) return;
+      if (!isVideoEvent(message) && !showsInList(message)) return;
       changed.add(message.videoId); // a new line, or one with a new poster; the rest was patched in place
       if (message.type !== "video.deleted") refreshSoon();
     };
@@ -54,6 +54,13 @@ export function LiveProvider({ userId, children }: { userId: string; children: R
     return () => socket.stop();
   }, [userId, queryClient]);
   return <LinkContext value={link}>{children}</LinkContext>;
+}
+
+/** Steps that give a line of the list its length or its picture, of which the video's own events tell nothing. */
+function showsInList(message: LiveMessage): message is StepEvent {
+  return (
+    isStepEvent(message) && message.state === "succeeded" && ["inspect", "poster"].includes(message.step)
+  );
 }
 
 function patchCache(queryClient: ReturnType<typeof useQueryClient>, message: LiveMessage): void {

@@ -48,9 +48,9 @@ function Plugins() {
       {plugins.data.items.map((plugin) => (
         <li key={plugin.name} className="grid gap-1 p-4 text-sm">
           <div className="flex items-center gap-3">
-            <span className="font-medium">{plugin.name}</span>
+            <span className="min-w-0 truncate font-medium">{plugin.name}</span>
             <span className="flex-1 text-muted">{plugin.version}</span>
-            {plugin.selected && <span className="text-muted text-xs">in use</span>}
+            {plugin.selected && <span className="whitespace-nowrap text-muted text-xs">in use</span>}
             <Badge tone={TONES[plugin.status] ?? "plain"}>{plugin.status}</Badge>
           </div>
           {Object.entries(plugin.provides).map(([kind, names]) => (

@@ -227,9 +227,21 @@ describe("sendFile", () => {
     });
   });
 
-  it("names the proxy when a page of one comes with 413", async () => {
-    storage.faults.push(() => storage.answer(413, { body: "<html>nginx</html>" }));
-    await expect(sendFile(options())).rejects.toMatchObject({ remedy: expect.stringContaining("proxy") });
+  it("makes its chunks smaller until a proxy lets them pass", async () => {
+    const session = { ...options().session, chunkSizeBytes: 4 * UNIT };
+    const refuse = (_: string, body: Uint8Array) => (body.length > UNIT ? storage.answer(413) : undefined);
+    storage.faults.push(...Array<typeof refuse>(9).fill(refuse));
+    await sendFile(options({ session }));
+    await expectComplete();
+    expect(storage.requests.filter((range) => !range.includes("*"))[2]).toBe(`bytes 0-${UNIT - 1}/${SIZE}`);
+  });
+
+  it("names the proxy when even the smallest chunk is too large for it", async () => {
+    const transport = async () => storage.answer(413, { body: "<html>nginx</html>" });
+    await expect(sendFile(options({ transport }))).rejects.toMatchObject({
+      status: 413,
+      remedy: expect.stringContaining("proxy"),
+    });
   });
 
   it("refuses to go on with a file that is shorter than what is stored", async () => {

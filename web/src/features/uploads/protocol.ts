@@ -53,7 +53,7 @@ function storageProblem(answer: Answer): Problem {
     told = {};
   }
   const remedies: Record<number, string> = {
-    413: "A proxy in front of the storage limits the size of requests: let it pass chunks of 8 MiB.",
+    413: "A proxy in front of the storage refuses even chunks of 256 KiB: raise the size that it permits.",
     507: "The storage is full. Make room on it, then continue.",
   };
   return new Problem({
@@ -100,6 +100,7 @@ export async function sendFile(options: SendFileOptions): Promise<void> {
   let stored = offset ?? -1; // the most that the storage has told us of
   let failures = 0;
   let renewals = 0;
+  let largestChunk = Number.POSITIVE_INFINITY; // halved when something on the way refuses the size
 
   const pause = async (answer: Answer) => {
     failures += 1;
@@ -119,7 +120,7 @@ export async function sendFile(options: SendFileOptions): Promise<void> {
     signal.throwIfAborted();
     const asking = offset === null || offset >= total;
     const start = offset ?? 0;
-    const end = asking ? start : Math.min(total, start + chunkSize(session));
+    const end = asking ? start : Math.min(total, start + Math.min(largestChunk, chunkSize(session)));
     const range = asking ? `bytes */${total}` : `bytes ${start}-${end - 1}/${total}`;
     const answer = await transport(session.url, {
       method: "PUT",
@@ -169,6 +170,11 @@ export async function sendFile(options: SendFileOptions): Promise<void> {
       offset = null;
       continue;
     }
+    if (answer.status === 413 && end - start > CHUNK_ALIGNMENT_BYTES) {
+      largestChunk = aligned((end - start) / 2);
+      offset = null;
+      continue;
+    }
     throw storageProblem(answer);
   }
 }
@@ -186,6 +192,9 @@ function storageHasMore(stored: number, total: number): Problem {
 }
 
 function chunkSize(session: Session): number {
-  const told = session.chunkSizeBytes ?? DEFAULT_CHUNK_BYTES;
-  return Math.max(CHUNK_ALIGNMENT_BYTES, Math.floor(told / CHUNK_ALIGNMENT_BYTES) * CHUNK_ALIGNMENT_BYTES);
+  return aligned(session.chunkSizeBytes ?? DEFAULT_CHUNK_BYTES);
+}
+
+function aligned(bytes: number): number {
+  return Math.max(CHUNK_ALIGNMENT_BYTES, Math.floor(bytes / CHUNK_ALIGNMENT_BYTES) * CHUNK_ALIGNMENT_BYTES);
 }

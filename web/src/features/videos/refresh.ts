@@ -9,6 +9,7 @@ type Pages = InfiniteData<Schemas["VideoList"]>;
  * newest page is merged into what is there, and the named videos that are older are read one by one.
  */
 export async function refreshLists(queryClient: QueryClient, videoIds: ReadonlySet<string>): Promise<void> {
+  void queryClient.invalidateQueries({ queryKey: videoKeys.lists(), type: "inactive", refetchType: "none" });
   const lists = queryClient.getQueryCache().findAll({ queryKey: videoKeys.lists(), type: "active" });
   await Promise.all(
     lists.map(async ({ queryKey }) => {
