@@ -25,7 +25,7 @@ FILMS = {
     "A walk along the coast": "gradients=s=1280x720:r=25:c0=0x0b3954:c1=0xff6663:c2=0xbfd7ea:c3=0xe0ff4f:n=4",
     "Deep zoom": "mandelbrot=s=1280x720:r=25:end_scale=0.02:end_pts=300",
     "Interview, second take": "gradients=s=1280x720:r=25:c0=0x2d1e2f:c1=0xf7b32b:c2=0xa9e5bb:n=3:speed=0.03",
-    "Cells": "life=s=320x180:r=25:mold=10:life_color=0xff8a65:death_color=0x5b2333:ratio=0.12,scale=1280:-2:flags=neighbor",
+    "Cells": "life=s=320x180:r=25:mold=10:life_color=0xff8a65:death_color=0x5b2333,scale=1280:-2:flags=neighbor",
 }
 MAIN = "Deep zoom"
 SECONDS = 24

@@ -2,7 +2,7 @@ import { api, body, once, type UploadTarget } from "@/api/client";
 import { instance } from "@/api/instance";
 import { asProblem, Problem } from "@/api/problem";
 import { queryClient } from "@/api/query-client";
-import { videoKeys } from "@/features/videos/queries";
+import { deleteVideo, videoKeys } from "@/features/videos/queries";
 import { formatBytes } from "@/lib/format";
 import { contentTypeOf } from "./content-types";
 import { type Session, sendFile } from "./protocol";
@@ -33,6 +33,7 @@ export type Upload = {
 type Work = {
   file: File;
   userId: string;
+  videoId: string | null;
   storagePath: string;
   /** As announced, perhaps by another browser that calls the same file something else. */
   contentType: string;
@@ -119,7 +120,7 @@ export function addFiles(files: readonly File[], userId: string, continuing?: { 
     const key = nextKey++;
     const videoId = continuing?.videoId ?? findRecord(userId, file)?.videoId ?? null;
     const problem = refusal(file);
-    work.set(key, { file, userId, storagePath: "", contentType: "", abort: null, rate: new Rate() });
+    work.set(key, { file, userId, videoId, storagePath: "", contentType: "", abort: null, rate: new Rate() });
     publish([
       ...uploads,
       {
@@ -166,7 +167,9 @@ async function run(key: number): Promise<void> {
   patch(key, { state: "starting", problem: null, holdup: null });
   try {
     const first = await begin(key, task);
-    const videoId = get(key)?.videoId;
+    const videoId = get(key)?.videoId ?? task.videoId;
+    if (videoId && !work.has(key)) await remove(videoId); // cancelled while the server made it
+    abort.signal.throwIfAborted();
     if (!videoId) throw new Problem({ code: "unexpected", message: "The upload got no video." });
     await withLock(videoId, async () => {
       if (first) await send(key, task, videoId, first, abort.signal);
@@ -205,6 +208,7 @@ async function begin(key: number, task: Work): Promise<Session | null> {
   );
   task.storagePath = begun.storagePath;
   keepRecord(task.userId, task.file, begun.videoId);
+  task.videoId = begun.videoId;
   patch(key, { videoId: begun.videoId });
   void queryClient.invalidateQueries({ queryKey: videoKeys.lists() });
   task.contentType = contentType;
@@ -358,15 +362,19 @@ export async function cancelUpload(key: number): Promise<void> {
   task.abort?.abort(PAUSED);
   patch(key, { state: "paused", holdup: null });
   if (upload.videoId) {
-    try {
-      await body(api.DELETE("/api/v1/videos/{videoId}", { params: { path: { videoId: upload.videoId } } }));
-    } catch (error) {
-      if (asProblem(error).status !== 404) throw error;
-    }
+    await remove(upload.videoId);
     dropRecord(task.userId, upload.videoId);
     void queryClient.invalidateQueries({ queryKey: videoKeys.lists() });
   }
   dismissUpload(key);
+}
+
+async function remove(videoId: string): Promise<void> {
+  try {
+    await deleteVideo(videoId);
+  } catch (error) {
+    if (asProblem(error).status !== 404) throw error;
+  }
 }
 
 /** Forget an upload that has ended. */
