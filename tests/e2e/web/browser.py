@@ -160,11 +160,20 @@ def video_id_of(page: Page) -> str:
 
 
 def throttle(devtools: CDPSession, *, upload_bps: int) -> None:
-    """Let so many bytes leave in a second."""
+    """Let so many bytes leave in a second, from now on or again."""
+    _emulate(devtools, offline=False, upload_bps=upload_bps)
+
+
+def cut(devtools: CDPSession) -> None:
+    """Take the network away: what is under way is lost, open WebSockets fall silent."""
+    _emulate(devtools, offline=True, upload_bps=-1)
+
+
+def _emulate(devtools: CDPSession, *, offline: bool, upload_bps: int) -> None:
     devtools.send("Network.enable")
     devtools.send(
         "Network.emulateNetworkConditions",
-        {"offline": False, "latency": 1, "downloadThroughput": -1, "uploadThroughput": upload_bps},
+        {"offline": offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": upload_bps},
     )
 
 

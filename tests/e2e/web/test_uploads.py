@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, Request, expect
 
-from tests.e2e.web.browser import CUT, PROCESSED_MS, Person, expect_status, throttle
+from tests.e2e.web.browser import CUT, PROCESSED_MS, Person, cut, expect_status, throttle
 from tests.e2e.web.conftest import SignUp
 
 pytestmark = pytest.mark.e2e
@@ -101,14 +101,14 @@ def test_upload_outlasts_a_network_that_is_gone(sign_up: SignUp, short_clip: Pat
     throttle(devtools, upload_bps=6 * MIB)
     ada.choose(film)
     wait_for_share(ada.page, film.name, 0.3)
-    ada.context.set_offline(True)
+    cut(devtools)
     cut_at = time.monotonic()
     line = ada.upload_line(film.name)
     expect(line).to_contain_text("Offline")
     expect(line).to_contain_text("goes on by itself")
     ada.page.wait_for_timeout(CUT_MS - 1000 * (time.monotonic() - cut_at))
     expect(line).to_contain_text("Offline")
-    ada.context.set_offline(False)
+    throttle(devtools, upload_bps=24 * MIB)
     expect_uploaded(ada, film.name)
     expect(ada.badge("film")).to_have_text("Ready", timeout=PROCESSED_MS)
 
@@ -118,14 +118,15 @@ def test_processing_is_followed_again_after_the_network_was_gone(sign_up: SignUp
     ada.guard.allow(CUT)
     link = ada.page.locator("[data-link]")
     expect(link).to_have_attribute("data-link", "live")
+    devtools = ada.devtools()
     ada.choose(short_clip)
     expect(ada.badge("short")).to_have_text(re.compile("Processing|Playable"))
-    ada.context.set_offline(True)
+    cut(devtools)
     cut_at = time.monotonic()
     expect(link).not_to_have_attribute("data-link", "live")
     ada.page.wait_for_timeout(CUT_MS - 1000 * (time.monotonic() - cut_at))
     expect(link).not_to_have_attribute("data-link", "live")
-    ada.context.set_offline(False)
+    throttle(devtools, upload_bps=-1)
     expect(link).to_have_attribute("data-link", "live")
     expect(ada.badge("short")).to_have_text("Ready", timeout=PROCESSED_MS)
 
