@@ -63,6 +63,7 @@ def test_dark_is_what_the_system_says_until_somebody_chooses(sign_up: SignUp) ->
 
 def expect_no_sideways_scrolling(page: Page) -> None:
     expect(page.get_by_role("heading", level=1).first).to_be_visible()
+    page.wait_for_load_state("networkidle")
     wide = page.evaluate(
         """() => [...document.querySelectorAll("body *")]
           .filter((element) => element.getBoundingClientRect().right > 391 && !element.closest(".overflow-x-auto"))

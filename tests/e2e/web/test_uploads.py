@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import struct
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from playwright.sync_api import Page, Request, expect
 
@@ -51,6 +53,16 @@ def wait_for_share(page: Page, name: str, share: float) -> None:
         arg=[f"Upload of {name}", 100 * share],
         timeout=PATIENT_MS,
     )
+
+
+def chromium_bytes() -> int:
+    """Memory of all processes of the browser."""
+    total = 0
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            total += process.memory_info().rss if "chrom" in process.name() else 0
+    assert total, "no Chromium runs"
+    return total
 
 
 def expect_uploaded(person: Person, name: str) -> None:
@@ -144,10 +156,11 @@ def test_upload_of_gigabytes_takes_no_memory(sign_up: SignUp, tmp_path: Path) ->
         metrics = devtools.send("Performance.getMetrics")["metrics"]
         return next(float(metric["value"]) for metric in metrics if metric["name"] == "JSHeapUsedSize")
 
-    before = heap_bytes()
+    before, resident_before = heap_bytes(), chromium_bytes()
     ada.choose(film)
     wait_for_share(ada.page, film.name, 0.08)
     assert heap_bytes() - before < 50 * MIB
+    assert chromium_bytes() - resident_before < 200 * MIB  # buffers of bytes are outside the heap
     ada.page.get_by_role("button", name="Cancel sparse.mp4").click()
     ada.page.get_by_role("button", name="Cancel upload").click()
     expect(ada.upload_line(film.name)).to_have_count(0)
