@@ -28,9 +28,9 @@ function Page() {
         <Link
           to="/video/$videoId"
           params={{ videoId: job.data.videoId }}
-          className="inline-flex w-fit items-center gap-2 text-muted text-sm hover:text-ink"
+          className="inline-flex w-fit items-center gap-2 text-muted text-sm wrap-anywhere hover:text-ink"
         >
-          <ArrowLeft className="size-4" aria-hidden="true" /> {video.data?.title ?? "The video"}
+          <ArrowLeft className="size-4 shrink-0" aria-hidden="true" /> {video.data?.title ?? "The video"}
         </Link>
       ) : (
         <Skeleton className="h-5 w-40" />

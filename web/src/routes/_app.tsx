@@ -1,4 +1,5 @@
-import { createFileRoute, Navigate, Outlet, redirect, useLocation } from "@tanstack/react-router";
+import { createFileRoute, Outlet, redirect, useRouter } from "@tanstack/react-router";
+import { useEffect, useState } from "react";
 import { AppShell } from "@/components/app-shell";
 import { currentSession, useSession } from "@/features/auth/session";
 
@@ -11,12 +12,20 @@ export const Route = createFileRoute("/_app")({
 
 function Page() {
   const session = useSession();
-  const { href } = useLocation();
-  // Signed out in another tab, or everywhere.
-  if (!session) return <Navigate to="/login" search={{ redirect: href }} replace />;
+  if (!session) return <ToLogin />;
   return (
     <AppShell session={session} key={session.user.id}>
       <Outlet />
     </AppShell>
   );
+}
+
+/** Signed out, here, in another tab or everywhere. Not `<Navigate>`: it goes anew whenever the address changes, as it does by going. */
+function ToLogin() {
+  const router = useRouter();
+  const [here] = useState(() => router.state.location.href);
+  useEffect(() => {
+    void router.navigate({ to: "/login", search: { redirect: here }, replace: true, ignoreBlocker: true });
+  }, [router, here]);
+  return null;
 }

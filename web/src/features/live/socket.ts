@@ -35,6 +35,7 @@ export class LiveSocket {
     this.options.onState("connecting");
     this.degradeLater();
     window.addEventListener("online", this.hurry);
+    window.addEventListener("offline", this.giveUp);
     document.addEventListener("visibilitychange", this.hurry);
     this.connect();
   }
@@ -43,6 +44,7 @@ export class LiveSocket {
     this.stopped = true;
     for (const timer of [this.silence, this.retry, this.degrade]) clearTimeout(timer);
     window.removeEventListener("online", this.hurry);
+    window.removeEventListener("offline", this.giveUp);
     document.removeEventListener("visibilitychange", this.hurry);
     this.socket?.close(1000);
   }
@@ -97,12 +99,15 @@ export class LiveSocket {
   /** A network can die without a word; a server that lives says something every other heartbeat. */
   private listenFor(ms: number): void {
     clearTimeout(this.silence);
-    this.silence = setTimeout(() => {
-      const socket = this.socket;
-      socket?.close(4000);
-      if (socket) this.closed(socket, 4000); // the closing handshake of a dead network takes minutes
-    }, ms);
+    this.silence = setTimeout(this.giveUp, ms);
   }
+
+  /** Nothing will come over this connection: come back with another. */
+  private readonly giveUp = () => {
+    const socket = this.socket;
+    socket?.close(4000);
+    if (socket) this.closed(socket, 4000); // the closing handshake of a dead network takes minutes
+  };
 
   private closed(socket: WebSocket, code: number): void {
     if (socket !== this.socket || this.stopped) return;

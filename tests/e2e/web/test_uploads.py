@@ -1,0 +1,168 @@
+"""Uploads that are interrupted, and one of a size that no memory holds."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import struct
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from playwright.sync_api import Page, Request, expect
+
+from tests.e2e.web.browser import CUT, PROCESSED_MS, Person, cut, expect_status, throttle
+from tests.e2e.web.conftest import SignUp
+
+pytestmark = pytest.mark.e2e
+
+MIB = 1 << 20
+CUT_MS = 20_000
+PATIENT_MS = 60_000
+
+
+def padded(clip: Path, target: Path, size_bytes: int) -> Path:
+    """The clip with an empty box at its end (ISO/IEC 14496-12, 8.1.2): large to send, quick to process."""
+    shutil.copy(clip, target)
+    with target.open("ab") as file:
+        box = size_bytes - clip.stat().st_size
+        file.write(struct.pack(">I4s", box, b"free"))
+        file.write(b"\x5a" * (box - 8))
+    return target
+
+
+def sent_range(request: Request) -> tuple[int, int] | None:
+    """First and last byte of a chunk; None for what is no chunk."""
+    match = re.fullmatch(r"bytes (\d+)-(\d+)/\d+", request.headers.get("content-range", ""))
+    return (int(match[1]), int(match[2])) if request.method == "PUT" and match else None
+
+
+def sent_share(page: Page, name: str) -> float:
+    told = page.get_by_role("progressbar", name=f"Upload of {name}").first.get_attribute("aria-valuenow")
+    return int(told or 0) / 100
+
+
+def wait_for_share(page: Page, name: str, share: float) -> None:
+    page.wait_for_function(
+        """([label, percent]) => {
+          const bar = document.querySelector(`[data-upload] [role=progressbar][aria-label="${label}"]`);
+          return Number(bar?.getAttribute("aria-valuenow")) >= percent;
+        }""",
+        arg=[f"Upload of {name}", 100 * share],
+        timeout=PATIENT_MS,
+    )
+
+
+def chromium_bytes() -> int:
+    """Memory of all processes of the browser."""
+    total = 0
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            total += process.memory_info().rss if "chrom" in process.name() else 0
+    assert total, "no Chromium runs"
+    return total
+
+
+def expect_uploaded(person: Person, name: str) -> None:
+    expect(person.upload_line(name).get_by_text("Uploaded", exact=True)).to_be_visible(timeout=PATIENT_MS)
+
+
+def test_closing_the_page_loses_neither_bytes_nor_what_was_typed(
+    sign_up: SignUp, short_clip: Path, tmp_path: Path
+) -> None:
+    film = padded(short_clip, tmp_path / "film.mp4", 24 * MIB)
+    ada = sign_up()
+    chunks: list[tuple[int, int]] = []
+    ada.context.on("request", lambda request: chunks.extend(filter(None, [sent_range(request)])))
+    throttle(ada.devtools(), upload_bps=6 * MIB)
+    ada.choose(film)
+    ada.upload_line(film.name).get_by_role("link").click()
+    ada.page.get_by_label("Title", exact=True).fill("Typed meanwhile")
+    wait_for_share(ada.page, film.name, 0.5)
+    address = ada.page.url
+    ada.page.close(run_before_unload=False)
+    before = len(chunks)
+
+    page = ada.new_page("/dashboard")
+    with page.expect_response("**/upload/resume") as resumed:
+        ada.choose(film)
+    offset = resumed.value.json()["offsetBytes"]
+    assert 0 < offset < film.stat().st_size
+    expect_uploaded(ada, film.name)
+    assert chunks[before][0] == offset
+    assert sum(last - first + 1 for first, last in chunks) < 1.7 * film.stat().st_size
+
+    page.goto(address)
+    expect(page.get_by_text("What you typed last time is back.")).to_be_visible()
+    expect(page.get_by_label("Title", exact=True)).to_have_value("Typed meanwhile")
+    expect_status(page, "Ready")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("heading", name="Typed meanwhile", level=1)).to_be_visible()
+    page.goto("/dashboard")
+    expect(ada.badge("Typed meanwhile")).to_have_text("Ready")
+    assert ada.page.get_by_role("article").count() == 1
+
+
+def test_upload_outlasts_a_network_that_is_gone(sign_up: SignUp, short_clip: Path, tmp_path: Path) -> None:
+    film = padded(short_clip, tmp_path / "film.mp4", 24 * MIB)
+    ada = sign_up()
+    ada.guard.allow(CUT)
+    devtools = ada.devtools()
+    throttle(devtools, upload_bps=6 * MIB)
+    ada.choose(film)
+    wait_for_share(ada.page, film.name, 0.3)
+    cut(devtools)
+    cut_at = time.monotonic()
+    line = ada.upload_line(film.name)
+    expect(line).to_contain_text("Offline")
+    expect(line).to_contain_text("goes on by itself")
+    ada.page.wait_for_timeout(CUT_MS - 1000 * (time.monotonic() - cut_at))
+    expect(line).to_contain_text("Offline")
+    throttle(devtools, upload_bps=24 * MIB)
+    expect_uploaded(ada, film.name)
+    expect(ada.badge("film")).to_have_text("Ready", timeout=PROCESSED_MS)
+
+
+def test_processing_is_followed_again_after_the_network_was_gone(sign_up: SignUp, short_clip: Path) -> None:
+    ada = sign_up()
+    ada.guard.allow(CUT)
+    link = ada.page.locator("[data-link]")
+    expect(link).to_have_attribute("data-link", "live")
+    devtools = ada.devtools()
+    ada.choose(short_clip)
+    expect(ada.badge("short")).to_have_text(re.compile("Processing|Playable"))
+    cut(devtools)
+    cut_at = time.monotonic()
+    expect(link).not_to_have_attribute("data-link", "live")
+    ada.page.wait_for_timeout(CUT_MS - 1000 * (time.monotonic() - cut_at))
+    expect(link).not_to_have_attribute("data-link", "live")
+    throttle(devtools, upload_bps=-1)
+    expect(link).to_have_attribute("data-link", "live")
+    expect(ada.badge("short")).to_have_text("Ready", timeout=PROCESSED_MS)
+
+
+def test_upload_of_gigabytes_takes_no_memory(sign_up: SignUp, tmp_path: Path) -> None:
+    film = tmp_path / "sparse.mp4"
+    with film.open("wb") as file:
+        file.truncate(4_000 * MIB)
+    ada = sign_up()
+    devtools = ada.devtools()
+    devtools.send("Performance.enable")
+
+    def heap_bytes() -> float:
+        devtools.send("HeapProfiler.collectGarbage")
+        metrics = devtools.send("Performance.getMetrics")["metrics"]
+        return next(float(metric["value"]) for metric in metrics if metric["name"] == "JSHeapUsedSize")
+
+    before, resident_before = heap_bytes(), chromium_bytes()
+    ada.choose(film)
+    wait_for_share(ada.page, film.name, 0.08)
+    assert heap_bytes() - before < 50 * MIB
+    assert chromium_bytes() - resident_before < 200 * MIB  # buffers of bytes are outside the heap
+    ada.page.get_by_role("button", name="Cancel sparse.mp4").click()
+    ada.page.get_by_role("button", name="Cancel upload").click()
+    expect(ada.upload_line(film.name)).to_have_count(0)
+    expect(ada.page.get_by_role("heading", name="Your first video")).to_be_visible()
+    film.unlink()
