@@ -29,11 +29,11 @@ def test_sign_up_upload_play_and_describe(sign_up: SignUp, short_clip: Path) -> 
     page = ada.page
     page.evaluate(RECORD)
     ada.choose(short_clip, button="Choose files")
+    expect(ada.upload_line(short_clip.name)).to_contain_text("Uploaded")
     expect(ada.badge("short")).to_have_text("Ready", timeout=PROCESSED_MS)
     seen = page.evaluate("() => window.seen")
     assert len(set(seen["percents"])) > 2, seen
     assert seen["statuses"].index("Processing") < seen["statuses"].index("Ready"), seen
-    expect(ada.upload_line(short_clip.name)).to_contain_text("Uploaded")
 
     ada.open_video("short")
     page.get_by_role("button", name="Play", exact=True).first.click()
