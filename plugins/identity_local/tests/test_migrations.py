@@ -54,6 +54,24 @@ async def test_what_fails_leaves_everything_as_it_was(bare: Any) -> None:
     assert await names(bare.owner_url) == sorted([*ALL, "9999"])
 
 
+async def test_users_from_before_addresses_were_verified_are_kept(bare: Any) -> None:
+    await run(bare.owner_url, MIGRATIONS[:1])
+    connection = await asyncpg.connect(bare.owner_url)
+    insert = (
+        f"insert into {SCHEMA}.users (id, email, password_hash, user_metadata, app_metadata, created_at, updated_at) "
+        "values (gen_random_uuid(), 'ada@example.org', 'hash', '{}', '{}', now(), now())"
+    )
+    try:
+        await connection.execute(insert)
+        await run(bare.owner_url)
+        (row,) = await connection.fetch(f"select email, password_hash, email_verified_at from {SCHEMA}.users")
+        assert tuple(row) == ("ada@example.org", "hash", None)
+        with pytest.raises(asyncpg.UniqueViolationError):
+            await connection.execute(insert)
+    finally:
+        await connection.close()
+
+
 async def test_an_older_version_of_the_plugin_is_refused(bare: Any) -> None:
     await run(bare.owner_url, (*MIGRATIONS, Migration(name="9999", sql="create table more (x int)")))
     with pytest.raises(MigrationError) as newer:
