@@ -97,8 +97,11 @@ class OpenIdProvider:
         if self.token_answer is not None:
             return self.token_answer
         form = {name: values[0] for name, values in parse_qs((await request.body()).decode()).items()}
-        client = base64.b64encode(f"{CLIENT_ID}:{CLIENT_SECRET}".encode()).decode()
-        if request.headers.get("Authorization") != f"Basic {client}":
+        basic = base64.b64encode(f"{CLIENT_ID}:{CLIENT_SECRET}".encode()).decode()
+        by_header = request.headers.get("Authorization") == f"Basic {basic}"
+        by_form = (form.get("client_id"), form.get("client_secret")) == (CLIENT_ID, CLIENT_SECRET)
+        posts = "client_secret_post" in self.metadata.get("token_endpoint_auth_methods_supported", ())
+        if not (by_form if posts else by_header):
             return JSONResponse({"error": "invalid_client"}, 401)
         asked = self._codes.pop(form.get("code", ""), None)
         digest = hashlib.sha256(form.get("code_verifier", "").encode()).digest()

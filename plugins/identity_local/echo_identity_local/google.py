@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from echo_core.plugin_api import IdentityContext
 from echo_identity_local import store
 from echo_identity_local.redirects import Redirects, with_code, with_error
-from echo_identity_local.wire import ApiError, checked_email
+from echo_identity_local.wire import ApiError, checked_email, checked_metadata
 
 if TYPE_CHECKING:
     from echo_identity_local.oidc import OidcProvider, Profile
@@ -149,7 +149,7 @@ class GoogleSignIn:
         email = checked_email(profile.email)
         user = await store.find_user(tx, email, verified_only=True)
         if user is None:
-            user = await self._new_user(tx, email, data)
+            user = await self._new_user(tx, email, profile)
         else:
             user = await self._linkable(tx, user)
         await store.add_identity(
@@ -157,14 +157,14 @@ class GoogleSignIn:
         )
         return user
 
-    async def _new_user(self, tx: AsyncConnection, email: str, data: Mapping[str, Any]) -> RowMapping:
+    async def _new_user(self, tx: AsyncConnection, email: str, profile: Profile) -> RowMapping:
         if not self._sign_up:
             raise ApiError(422, "signup_disabled", "Signups not allowed for this instance")
         user = await store.add_user(
             tx,
             email=email,
             password_hash=None,
-            metadata=data,
+            metadata=checked_metadata(_user_metadata(profile)),
             now=self._clock.now(),
             provider=PROVIDER,
             verified=True,
@@ -234,17 +234,19 @@ def _refused(error: str) -> ApiError:
 
 
 def _identity_data(issuer: str, profile: Profile) -> dict[str, Any]:
-    """What supabase-js finds in ``identity_data``, and in ``user_metadata`` of a user who was made by it."""
-    data = {
-        "iss": issuer,
-        "sub": profile.subject,
-        "provider_id": profile.subject,
+    """What supabase-js finds in ``identity_data``."""
+    known = {"iss": issuer, "sub": profile.subject, "provider_id": profile.subject, "phone_verified": False}
+    return {**known, **_user_metadata(profile)}
+
+
+def _user_metadata(profile: Profile) -> dict[str, Any]:
+    """What a new user keeps about itself, under the names that pages for Supabase look for."""
+    said = {
         "email": profile.email.lower(),
         "email_verified": profile.email_verified,
-        "phone_verified": False,
         "name": profile.name,
         "full_name": profile.name,
         "picture": profile.picture,
         "avatar_url": profile.picture,
     }
-    return {name: value for name, value in data.items() if value != ""}
+    return {name: value for name, value in said.items() if value != ""}

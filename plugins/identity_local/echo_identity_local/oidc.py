@@ -36,9 +36,9 @@ RETRY_S = 5.0
 """Before a provider that could not be reached is asked again: nobody waits behind others for the same answer."""
 LEEWAY_S = 60
 MAX_SUBJECT_LENGTH = 255  # OpenID Connect Core 1.0, 2
-MAX_NAME_LENGTH = 200
+MAX_NAME_LENGTH = 100
 MAX_PICTURE_LENGTH = 500
-"""Characters. Name and picture travel in every token of a user who has come this way."""
+"""Characters. Twice each, they travel in every token of a user who has come this way, and must leave room there."""
 
 
 class ProviderError(Exception):
@@ -217,7 +217,7 @@ def _profile(claims: Mapping[str, Any]) -> Profile:
         email=_text(claims.get("email"), MAX_EMAIL_LENGTH),
         email_verified=claims.get("email_verified") is True,
         name=_text(claims.get("name"), MAX_NAME_LENGTH),
-        picture=picture if picture.startswith("https://") else "",
+        picture=picture if picture.startswith("https://") and picture.isascii() else "",
     )
 
 

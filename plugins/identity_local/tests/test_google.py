@@ -18,9 +18,10 @@ from uuid import UUID
 import httpx2
 import pytest
 from echo_identity_local import oidc, store
+from echo_identity_local.routes import _BrowserCookie
 from joserfc import jwt
 from joserfc.jwk import KeySet, RSAKey
-from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from tests.fakes.openid_provider import CLIENT_ID, CLIENT_SECRET, OpenIdProvider, running_provider
 
@@ -297,6 +298,18 @@ async def test_a_key_that_is_new_at_the_provider_is_fetched(
     await browser.session()
 
 
+async def test_the_secret_is_sent_the_way_the_provider_prefers(browser: Browser, provider: OpenIdProvider) -> None:
+    provider.metadata = {"token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic"]}
+    await browser.session()
+
+
+def test_with_tls_the_cookie_is_bound_to_it() -> None:
+    cookie, response = _BrowserCookie("https://video.example/auth/v1"), Response()
+    cookie.set(response, "x")
+    assert response.headers["Set-Cookie"].startswith("__Secure-echo-sign-in=x;")
+    assert "Secure" in response.headers["Set-Cookie"].split("; ")
+
+
 async def test_a_callback_works_once(browser: Browser, provider: OpenIdProvider) -> None:
     callback = await browser.consent()
     assert "code" in told(await browser.go(callback))
@@ -445,6 +458,18 @@ async def test_names_and_pictures_that_no_database_or_page_takes_are_left_out(
     provider.consents("1002", "bob@example.org")
     provider.claims = {"name": "x" * 5000, "picture": ["no text"]}
     assert "full_name" not in (await browser.session())["user"]["user_metadata"]
+
+
+async def test_the_longest_name_and_picture_leave_room_in_tokens(browser: Browser, provider: OpenIdProvider) -> None:
+    provider.consents("1" * 255, "a" * 242 + "@example.org")
+    provider.claims = {"name": "\U0001f600" * 100, "picture": "https://" + "x" * 492}
+    session = await browser.session()
+    assert session["user"]["user_metadata"]["full_name"] == "\U0001f600" * 100
+    assert len(session["access_token"]) < 6 * 1024  # the kernel takes 8 KiB
+    answer = await browser.served.http.put(
+        "/user", json={"data": {"city": "London"}}, headers={"Authorization": f"Bearer {session['access_token']}"}
+    )
+    assert answer.json()["user_metadata"]["city"] == "London"
 
 
 async def test_who_squats_an_address_neither_gets_its_owners_account_nor_keeps_them_out(
