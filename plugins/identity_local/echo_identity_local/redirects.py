@@ -16,7 +16,8 @@ _ERRORS = {400: "invalid_request", 403: "access_denied", 422: "access_denied", 5
 class Redirects:
     """The allow-list: whatever has the origin of ``public_url``, and ``pages``.
 
-    A page whose path ends in ``/`` stands for everything below it, another one for itself; its query is free.
+    A page whose path ends in ``/``, or is missing, stands for everything below it; another one for itself. Queries are
+    free.
     """
 
     def __init__(self, public_url: str, pages: Sequence[str]) -> None:
