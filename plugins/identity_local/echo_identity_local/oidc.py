@@ -137,7 +137,6 @@ class OidcProvider:
                 options={
                     "iss": {"essential": True, "values": issuers},
                     "aud": {"essential": True, "value": self._client_id},
-                    "nonce": {"essential": True, "value": nonce},
                 },
                 params={"nonce": nonce, "client_id": self._client_id, "access_token": access_token},
             )

@@ -230,6 +230,7 @@ async def test_what_the_provider_refuses_is_told(browser: Browser, provider: Ope
         {"nonce": "another"},
         {"nonce": None},
         {"aud": "another-client"},
+        {"aud": "another-client", "azp": CLIENT_ID},
         {"aud": None},
         {"aud": [CLIENT_ID, "another-client"]},  # without "azp"
         {"azp": "another-client"},
@@ -479,6 +480,15 @@ async def test_who_moves_to_an_address_does_not_keep_its_owner_out(browser: Brow
     assert (await browser.session())["user"]["id"] != eve["user"]["id"]
     provider.consents("666", "eve@example.org")
     assert (await browser.session())["user"]["id"] == eve["user"]["id"]
+
+
+async def test_nobody_moves_to_an_address_that_was_shown_to_be_anothers(browser: Browser) -> None:
+    await browser.session()
+    eve = await browser.served.sign_up("eve@example.org")
+    moved = await browser.served.http.put(
+        "/user", json={"email": "ada@example.org"}, headers={"Authorization": f"Bearer {eve['access_token']}"}
+    )
+    assert (moved.status_code, moved.json()["code"]) == (422, "email_exists")
 
 
 async def test_passwords_of_two_users_of_one_address_are_told_apart(browser: Browser, password: str) -> None:
