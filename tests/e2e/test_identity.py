@@ -10,7 +10,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.e2e.conftest import Instance
+from tests.e2e.conftest import Instance, start_instance, stop_instance
+from tests.fakes.openid_provider import CLIENT_ID, CLIENT_SECRET, running_provider
 
 pytestmark = pytest.mark.e2e
 
@@ -18,9 +19,9 @@ HERE = Path(__file__).parent
 FINE = {"status": 0, "code": ""}
 
 
-def run(instance: Instance, email: str) -> Any:
+def run(instance: Instance, script: str, *arguments: str) -> Any:
     done = subprocess.run(
-        ["node", "identity.mjs", instance.url, email, "correct horse battery"],
+        ["node", script, instance.url, *arguments],
         cwd=HERE,
         env={**instance.environment, "NO_PROXY": "127.0.0.1"},
         capture_output=True,
@@ -33,7 +34,7 @@ def run(instance: Instance, email: str) -> Any:
 
 
 def test_supabase_js_signs_up_in_and_out(instance: Instance) -> None:
-    told = run(instance, "ada@example.org")
+    told = run(instance, "identity.mjs", "ada@example.org", "correct horse battery")
     told.pop("challenge")
     assert told == {
         "signUp": {"email": "ada@example.org", "name": "Ada", **FINE},
@@ -104,3 +105,44 @@ def test_two_users_see_nothing_of_each_other(instance: Instance) -> None:
         assert ([video["videoId"] for video in mine], theirs) == ([made.json()["videoId"]], [])
         video_id = mine[0]["videoId"]
         assert http.get(f"/api/v1/videos/{video_id}/details", headers=bearers[1]).status_code == 404
+
+
+def test_supabase_js_signs_in_with_google(tmp_path: Path) -> None:
+    (tmp_path / "client_secret").write_text(f"{CLIENT_SECRET}\n")
+    with running_provider() as provider:
+        instance = start_instance(
+            tmp_path / "echo",
+            ECHO_LOG__LEVEL="debug",
+            ECHO_PLUGINS__IDENTITY_LOCAL__GOOGLE__CLIENT_ID=CLIENT_ID,
+            ECHO_PLUGINS__IDENTITY_LOCAL__GOOGLE__CLIENT_SECRET_FILE=str(tmp_path / "client_secret"),
+            ECHO_PLUGINS__IDENTITY_LOCAL__GOOGLE__ISSUER=provider.issuer,
+        )
+        try:
+            told = run(instance, "google.mjs")
+            with httpx2.Client(base_url=f"{instance.url}/auth/v1", trust_env=False) as http:
+                settings = http.get("/settings").json()
+                refused = http.get("/callback?state=recognisable-state&code=recognisable-code")
+        finally:
+            stop_instance(instance)
+        logs = "".join(instance.output) + "".join(
+            path.read_text(errors="replace") for path in (tmp_path / "echo").rglob("*.log")
+        )
+        secrets = [*told.pop("secrets"), *provider.secrets, CLIENT_SECRET, "recognisable-state", "recognisable-code"]
+        secrets += [asked[name] for asked in provider.asked for name in ("state", "nonce", "code_challenge")]
+    assert told == {
+        "begun": FINE,
+        "passed": ["echo /auth/v1/authorize 302", "provider /authorize 302", "echo /auth/v1/callback 302"],
+        "exchanged": FINE,
+        "session": True,
+        "user": {"email": "ada@example.org", "name": "Ada L.", "providers": ["google"]},
+        "identities": ["google 1001"],
+        "claims": {"alg": "ES256", "amr": "oauth", **FINE},
+        "api": 200,
+        "refreshed": FINE,
+        "again": FINE,
+        "replayed": {"status": 404, "code": "flow_state_not_found"},
+    }
+    assert settings["external"]["google"] is True
+    assert refused.headers["Location"].startswith(f"{instance.url}?error=invalid_request&error_code=bad_oauth_state")
+    assert "/auth/v1/callback" in logs
+    assert all(secret and secret not in logs for secret in secrets)

@@ -25,6 +25,7 @@ JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
         ("'/ws?ticket=abc'", "'/ws?ticket=[secret]'"),
         ("/o?X-Goog-Signature=abc&signature=def", "/o?X-Goog-Signature=[secret]&signature=[secret]"),
         ("https://x.test/?key=AIza&sig=9", "https://x.test/?key=[secret]&sig=[secret]"),
+        ("/auth/v1/callback?state=s&code=4/0Ab_c-d&iss=x", "/auth/v1/callback?state=s&code=[secret]&iss=x"),
         (f"/pages/x-{JWT}", "/pages/[secret]"),
         ("url=-redis://:hunter2@db/0", "url=-redis://:[secret]@db/0"),
         ("my key = opensesame.", "my key = [secret]."),

@@ -13,7 +13,7 @@ from echo_identity_local.tables import MIGRATIONS
 @asynccontextmanager
 async def open_identity(context: IdentityContext) -> AsyncIterator[IdentityProvider]:
     """Open the identity."""
-    from echo_identity_local.provider import open_local_identity
+    from echo_identity_local.opening import open_local_identity
 
     async with open_local_identity(context) as identity:
         yield identity

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -17,21 +14,22 @@ import structlog
 from sqlalchemy import RowMapping, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.routing import BaseRoute
 
 from echo_core.plugin_api import (
     DomainError,
     IdentityContext,
     IdentityProvider,
-    InvalidRequestError,
     JsonObject,
     LocalUser,
     UnavailableError,
 )
 from echo_identity_local import store
 from echo_identity_local.config import IdentityConfig
+from echo_identity_local.google import GoogleSignIn
 from echo_identity_local.passwords import MAX_LENGTH, BusyError, Passwords
-from echo_identity_local.signing import BadTokenError, Caller, Signer
+from echo_identity_local.signing import BadTokenError, Caller, Signer, proves
 from echo_identity_local.tables import users
 from echo_identity_local.throttle import Throttle
 from echo_identity_local.wire import (
@@ -50,12 +48,18 @@ log = structlog.get_logger("echo.identity")
 
 
 class LocalIdentity(IdentityProvider):
-    """Identity in the instance's own database. Made by ``open_local_identity``."""
+    """Identity in the instance's own database. Made by ``opening.open_local_identity``."""
 
     def __init__(
-        self, context: IdentityContext, passwords: Passwords, monotonic: Callable[[], float] = time.monotonic
+        self,
+        context: IdentityContext,
+        passwords: Passwords,
+        google: GoogleSignIn,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.config = context.config_as(IdentityConfig)
+        self.issuer = context.issuer
+        self.google = google
         self._database = context.database
         self._clock = context.clock
         self._passwords = passwords
@@ -92,6 +96,11 @@ class LocalIdentity(IdentityProvider):
                 remedy="If 'echoctl migrate' has not run since identity was switched on, run it.",
             ) from error
 
+    def admit_address(self, address: str) -> None:
+        """Count a try of the address. Raises ``ApiError`` 429."""
+        if wait_s := self._addresses.take(address):
+            raise _too_many(wait_s)
+
     # --- for everybody -------------------------------------------------------------------------------------------
 
     async def sign_up(self, wanted: SignUp, address: str) -> dict[str, Any]:
@@ -109,28 +118,24 @@ class LocalIdentity(IdentityProvider):
             )
             if user is None:
                 raise ApiError(422, "user_already_exists", "User already registered")
-            token, session = await self._begin_session(tx, user["id"], "password")
-            user = await store.get_user(tx, user["id"])
+            session = await self._begin_session(tx, user["id"], "password")
         log.info("user.signed_up", user_id=str(user["id"]))
-        return self._session(user, session, token)
+        return session
 
     async def sign_in(self, wanted: PasswordGrant, address: str) -> dict[str, Any]:
         """A session for an address and its password. Who has no account learns it no sooner than who mistyped."""
         email = checked_email(wanted.email)
         self._admit(address, email)
         async with self._database.connect() as tx:
-            user = await store.find_user(tx, email)
+            found = await store.find_users(tx, email)
         # The connection is back in the pool: a password takes far longer than a query.
-        known = user["password_hash"] if user is not None else None
-        matched = len(wanted.password) <= MAX_LENGTH and await self._matches(known, wanted.password)
-        if user is None or not matched:
+        user = await self._whose(wanted.password, [user for user in found if user["password_hash"] is not None])
+        if user is None:
             raise ApiError(400, "invalid_credentials", "Invalid login credentials")
         if self._is_banned(user):
             raise ApiError(400, "user_banned", "User is banned")
         async with self._database.begin() as tx:
-            token, session = await self._begin_session(tx, user["id"], "password")
-            user = await store.get_user(tx, user["id"])
-        return self._session(user, session, token)
+            return await self._begin_session(tx, user["id"], "password")
 
     async def refresh(self, wanted: RefreshGrant) -> dict[str, Any]:
         """The session, with its next refresh token."""
@@ -138,6 +143,7 @@ class LocalIdentity(IdentityProvider):
             result = await store.refresh(tx, self._refresh_key, wanted.refresh_token, self._clock.now())
             session = result.session
             user = await store.get_user(tx, session["user_id"]) if session is not None else None
+            linked = await store.list_identities(tx, user["id"]) if user is not None else ()
         # Refused only now: that a session has ended must be committed.
         if result.outcome == "reused":
             log.warning("refresh_token.reused")
@@ -146,7 +152,7 @@ class LocalIdentity(IdentityProvider):
             raise ApiError(400, "refresh_token_not_found", "Invalid Refresh Token: Refresh Token Not Found")
         if self._is_banned(user):
             raise ApiError(400, "user_banned", "User is banned")
-        return self._session(user, session, result.token)
+        return self._session(user, linked, session, result.token)
 
     async def exchange(self, wanted: PkceGrant) -> dict[str, Any]:
         """The session that a code stands for (RFC 7636, 4.6). A code works once, whoever was right or wrong."""
@@ -157,28 +163,28 @@ class LocalIdentity(IdentityProvider):
             raise ApiError(404, "flow_state_not_found", "invalid flow state, no valid flow state found")
         if now - flow["created_at"] > store.FLOW_LIFETIME:
             raise ApiError(422, "flow_state_expired", "invalid flow state, flow state has expired")
-        if not _proves(wanted.code_verifier, flow["code_challenge"], flow["code_challenge_method"]):
+        if not proves(wanted.code_verifier, flow["code_challenge"], flow["code_challenge_method"]):
             raise ApiError(400, "bad_code_verifier", "code challenge does not match previously saved code verifier")
         async with self._database.begin() as tx:
             user = await store.get_user(tx, flow["user_id"])
             if self._is_banned(user):
                 raise ApiError(400, "user_banned", "User is banned")
-            token, session = await self._begin_session(tx, user["id"], flow["method"])
-            user = await store.get_user(tx, user["id"])
-        return self._session(user, session, token)
+            return await self._begin_session(tx, user["id"], flow["method"])
 
     # --- for whoever has signed in -------------------------------------------------------------------------------
 
     async def user(self, bearer: str) -> dict[str, Any]:
         """The caller."""
-        return user_json((await self._caller(bearer))[1])
+        _, user = await self._caller(bearer)
+        async with self._database.connect() as tx:
+            return user_json(user, await store.list_identities(tx, user["id"]))
 
     async def update(self, bearer: str, wanted: UserUpdate, address: str) -> dict[str, Any]:
         """The caller, changed. Another password ends all other sessions."""
         caller, user = await self._caller(bearer)
         changes: dict[str, Any] = {}
         if wanted.email is not None and (email := checked_email(wanted.email)) != user["email"]:
-            changes["email"] = email
+            changes |= {"email": email, "email_verified_at": None}
         if wanted.data is not None:
             merged = {**user["user_metadata"], **wanted.data}
             changes["user_metadata"] = checked_metadata({k: v for k, v in merged.items() if v is not None})
@@ -190,13 +196,15 @@ class LocalIdentity(IdentityProvider):
             changes["password_hash"] = await self._hash(wanted.password)
         try:
             async with self._database.begin() as tx:
+                if "email" in changes and await store.find_users(tx, changes["email"]):
+                    raise _email_exists()
                 changed = await store.change_user(tx, caller.user_id, changes, self._clock.now())
+                linked = await store.list_identities(tx, caller.user_id)
                 if wanted.password is not None:
                     await store.end_sessions(tx, caller.user_id, but=caller.session_id)
         except IntegrityError:
-            message = "A user with this email address has already been registered"
-            raise ApiError(422, "email_exists", message) from None
-        return user_json(changed)
+            raise _email_exists() from None
+        return user_json(changed, linked)
 
     async def sign_out(self, bearer: str, scope: str) -> None:
         """End the caller's session ("local"), all of its sessions ("global"), or the "others"."""
@@ -217,8 +225,14 @@ class LocalIdentity(IdentityProvider):
             self._check_password(password)
             password_hash = await self._hash(password)
         async with self._reachable(), self._database.begin() as tx:
-            user = await store.add_user(
-                tx, email=address, password_hash=password_hash, metadata={}, now=self._clock.now()
+            # Whoever signed up with the address keeps it: nobody but the operator would be told of a second user.
+            taken = await store.find_user(tx, address) is not None
+            user = (
+                None
+                if taken
+                else await store.add_user(
+                    tx, email=address, password_hash=password_hash, metadata={}, now=self._clock.now(), verified=True
+                )
             )
         if user is None:
             raise DomainError(
@@ -274,12 +288,27 @@ class LocalIdentity(IdentityProvider):
             raise ApiError(403, "user_banned", "User is banned")
         return caller, user
 
-    async def _begin_session(self, tx: Any, user_id: UUID, method: str) -> tuple[str, RowMapping]:
-        token = secrets.token_hex(32)
-        return token, await store.begin_session(tx, user_id, method, token, self._clock.now())
+    async def _whose(self, password: str, known: Sequence[RowMapping]) -> RowMapping | None:
+        """Whose password it is. Without anybody who could have it, the work is the same as with one."""
+        if len(password) > MAX_LENGTH:
+            return None
+        for user in known:
+            if await self._matches(user["password_hash"], password):
+                return user
+        if not known:
+            await self._matches(None, password)
+        return None
 
-    def _session(self, user: RowMapping, session: RowMapping, refresh_token: str) -> dict[str, Any]:
-        shown = user_json(user)
+    async def _begin_session(self, tx: AsyncConnection, user_id: UUID, method: str) -> dict[str, Any]:
+        token = secrets.token_hex(32)
+        session = await store.begin_session(tx, user_id, method, token, self._clock.now())
+        user = await store.get_user(tx, user_id)
+        return self._session(user, await store.list_identities(tx, user_id), session, token)
+
+    def _session(
+        self, user: RowMapping, linked: Sequence[RowMapping], session: RowMapping, refresh_token: str
+    ) -> dict[str, Any]:
+        shown = user_json(user, linked)
         claims = {
             "sub": shown["id"],
             "email": user["email"],
@@ -343,24 +372,6 @@ class LocalIdentity(IdentityProvider):
             ) from error
 
 
-@asynccontextmanager
-async def open_local_identity(context: IdentityContext) -> AsyncIterator[LocalIdentity]:
-    """Open it. Nothing connects before the first use. Raises ``InvalidRequestError`` (``identity_in_production``)."""
-    config = context.config_as(IdentityConfig)
-    if context.production and not config.allow_in_production:
-        raise InvalidRequestError(
-            "The local identity does not confirm e-mail addresses, and ECHO_MODE says that this is a production.",
-            code="identity_in_production",
-            remedy="Set plugins.identity_local.allow_in_production = true if that is what you want; else name another "
-            'issuer (auth.issuer), or set auth.identity = "".',
-        )
-    passwords = Passwords(config.hash_threads)
-    try:
-        yield LocalIdentity(context, passwords)
-    finally:
-        passwords.close()
-
-
 @contextmanager
 def _as_domain_errors() -> Iterator[None]:
     try:
@@ -378,13 +389,9 @@ def _local_user(user: RowMapping) -> LocalUser:
     )
 
 
+def _email_exists() -> ApiError:
+    return ApiError(422, "email_exists", "A user with this email address has already been registered")
+
+
 def _too_many(wait_s: int) -> ApiError:
     return ApiError(429, "over_request_rate_limit", "Request rate limit reached", retry_after_s=wait_s)
-
-
-def _proves(verifier: str, challenge: str, method: str) -> bool:
-    """RFC 7636, 4.6."""
-    if method == "s256":
-        digest = hashlib.sha256(verifier.encode()).digest()
-        verifier = base64.urlsafe_b64encode(digest).decode().rstrip("=")
-    return hmac.compare_digest(verifier.encode(), challenge.encode())

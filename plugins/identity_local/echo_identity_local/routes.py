@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import structlog
 from sqlalchemy.exc import DBAPIError
@@ -12,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from echo_identity_local.store import STATE_LIFETIME
 from echo_identity_local.throttle import address_key
 from echo_identity_local.wire import (
     ApiError,
@@ -37,6 +39,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 def make_routes(identity: LocalIdentity) -> list[BaseRoute]:
     """The routes of that identity."""
+    cookie = _BrowserCookie(identity.issuer)
 
     async def sign_up(request: Request) -> Response:
         return answer(await identity.sign_up(await read_body(request, SignUp), _address(request)))
@@ -61,13 +64,25 @@ def make_routes(identity: LocalIdentity) -> list[BaseRoute]:
         await identity.sign_out(_bearer(request), request.query_params.get("scope", "global"))
         return Response(status_code=204)
 
+    async def authorize(request: Request) -> Response:
+        identity.admit_address(_address(request))
+        departure = await identity.google.begin(request.query_params, request.cookies.get(cookie.name, ""))
+        response = _redirect(departure.url)
+        if departure.browser:
+            cookie.set(response, departure.browser)
+        return response
+
+    async def callback(request: Request) -> Response:
+        identity.admit_address(_address(request))
+        return _redirect(await identity.google.finish(request.query_params, request.cookies.get(cookie.name, "")))
+
     async def jwks(_: Request) -> Response:
         return answer(identity.public_keys(), cache=JWKS_CACHE)
 
     async def settings(_: Request) -> Response:
         return answer(
             {
-                "external": {"email": True, "phone": False, "anonymous_users": False, "google": False},
+                "external": {"email": True, "phone": False, "anonymous_users": False, "google": identity.google.is_on},
                 "disable_signup": not identity.config.sign_up,
                 "mailer_autoconfirm": True,
                 "phone_autoconfirm": False,
@@ -84,11 +99,42 @@ def make_routes(identity: LocalIdentity) -> list[BaseRoute]:
         Route("/signup", _edge(sign_up), methods=["POST"]),
         Route("/token", _edge(token), methods=["POST"]),
         Route("/user", _edge(user), methods=["GET", "PUT"]),
+        Route("/authorize", _edge(authorize), methods=["GET"]),
+        Route("/callback", _edge(callback), methods=["GET"]),
         Route("/logout", _edge(sign_out), methods=["POST"]),
         Route("/.well-known/jwks.json", _edge(jwks), methods=["GET"]),
         Route("/settings", _edge(settings), methods=["GET"]),
         Route("/health", _edge(health), methods=["GET"]),
     ]
+
+
+class _BrowserCookie:
+    """What shows that whoever comes back from a provider is the browser that was sent there. It signs nobody in."""
+
+    def __init__(self, issuer: str) -> None:
+        parts = urlsplit(issuer)
+        self._path = parts.path
+        self._secure = parts.scheme == "https"
+        # With the prefix, no page without TLS can have set it (RFC 6265bis, 4.1.3.1).
+        self.name = "__Secure-echo-sign-in" if self._secure else "echo-sign-in"
+
+    def set(self, response: Response, browser: str) -> None:
+        # Lax: sent with the navigation back from the provider, never with requests that another page makes.
+        response.set_cookie(
+            self.name,
+            browser,
+            max_age=int(STATE_LIFETIME.total_seconds()),
+            path=self._path,
+            secure=self._secure,
+            httponly=True,
+            samesite="lax",
+        )
+
+
+def _redirect(url: str) -> Response:
+    # The query may hold a code: neither caches nor the next page's servers are to see it.
+    headers = {"Location": url, "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+    return Response(status_code=302, headers=headers)
 
 
 def _edge(handler: Handler) -> Handler:

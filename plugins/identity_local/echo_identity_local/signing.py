@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 from collections.abc import Callable, Mapping
@@ -92,6 +93,14 @@ def successor(key: bytes, token: str) -> str:
 def fingerprint(token: str) -> bytes:
     """What is stored of a refresh token, which is random enough to need no salt."""
     return hashlib.sha256(token.encode()).digest()
+
+
+def proves(verifier: str, challenge: str, method: str) -> bool:
+    """Whether the verifier is the one of that challenge (RFC 7636, 4.6)."""
+    if method == "s256":
+        digest = hashlib.sha256(verifier.encode()).digest()
+        verifier = base64.urlsafe_b64encode(digest).decode().rstrip("=")
+    return hmac.compare_digest(verifier.encode(), challenge.encode())
 
 
 def _key_of(seed: bytes) -> ECKey:

@@ -18,7 +18,8 @@ users = Table(
     _metadata,
     Column("id", Uuid, primary_key=True),
     Column("email", Text, nullable=False),
-    Column("password_hash", Text, nullable=False),
+    Column("email_verified_at", _Moment),
+    Column("password_hash", Text),
     Column("user_metadata", JSONB, nullable=False),
     Column("app_metadata", JSONB, nullable=False),
     Column("created_at", _Moment, nullable=False),
@@ -56,6 +57,29 @@ flow_states = Table(
     Column("method", Text, nullable=False),
     Column("code_challenge", Text, nullable=False),
     Column("code_challenge_method", Text, nullable=False),
+    Column("created_at", _Moment, nullable=False),
+)
+
+identities = Table(
+    "identities",
+    _metadata,
+    Column("issuer", Text, primary_key=True),
+    Column("subject", Text, primary_key=True),
+    Column("provider", Text, nullable=False),
+    Column("user_id", Uuid, ForeignKey(users.c.id), nullable=False),
+    Column("identity_data", JSONB, nullable=False),
+    Column("created_at", _Moment, nullable=False),
+    Column("updated_at", _Moment, nullable=False),
+    Column("last_sign_in_at", _Moment, nullable=False),
+)
+
+oauth_states = Table(
+    "oauth_states",
+    _metadata,
+    Column("state_hash", LargeBinary, primary_key=True),
+    Column("browser_hash", LargeBinary, nullable=False),
+    Column("redirect_to", Text, nullable=False),
+    Column("code_challenge", Text, nullable=False),
     Column("created_at", _Moment, nullable=False),
 )
 
@@ -101,6 +125,46 @@ MIGRATIONS = (
             created_at timestamptz not null
         );
         create index flow_states_created_at_idx on flow_states (created_at)
+        """,
+    ),
+    # An address may have two users: the one who has shown that it is theirs, and one who has not.
+    Migration(
+        name="0002_verified_addresses",
+        sql="""
+        alter table users add column email_verified_at timestamptz;
+        alter table users alter column password_hash drop not null;
+        alter table users drop constraint users_email_key;
+        create unique index users_email_key on users (email, (email_verified_at is null))
+        """,
+    ),
+    Migration(
+        name="0003_identities",
+        sql="""
+        create table identities (
+            issuer text not null,
+            subject text not null,
+            provider text not null,
+            user_id uuid not null constraint identities_user_id_fkey references users on delete cascade,
+            identity_data jsonb not null,
+            created_at timestamptz not null,
+            updated_at timestamptz not null,
+            last_sign_in_at timestamptz not null,
+            constraint identities_pkey primary key (issuer, subject)
+        );
+        create unique index identities_user_id_key on identities (user_id, provider)
+        """,
+    ),
+    Migration(
+        name="0004_oauth_states",
+        sql="""
+        create table oauth_states (
+            state_hash bytea constraint oauth_states_pkey primary key,
+            browser_hash bytea not null,
+            redirect_to text not null,
+            code_challenge text not null,
+            created_at timestamptz not null
+        );
+        create index oauth_states_created_at_idx on oauth_states (created_at)
         """,
     ),
 )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
+from uuid import NAMESPACE_URL, uuid5
 
 import msgspec
 from sqlalchemy import RowMapping
@@ -109,35 +110,60 @@ def checked_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
     return dict(metadata)
 
 
-def user_json(user: RowMapping) -> dict[str, Any]:
-    """A user as supabase-js knows it."""
-    user_id, email, created_at = str(user["id"]), user["email"], _moment(user["created_at"])
-    identity = {
-        "identity_id": user_id,
-        "id": user_id,
-        "user_id": user_id,
-        "identity_data": {"email": email, "email_verified": False, "phone_verified": False, "sub": user_id},
-        "provider": "email",
-        "last_sign_in_at": _moment(user["last_sign_in_at"]),
-        "created_at": created_at,
-        "updated_at": _moment(user["updated_at"]),
-        "email": email,
-    }
+def user_json(user: RowMapping, linked: Sequence[RowMapping] = ()) -> dict[str, Any]:
+    """A user as supabase-js knows it. ``linked``: its identities at providers."""
+    created_at = _moment(user["created_at"])
+    by_password = "email" in user["app_metadata"]["providers"]
     return {
-        "id": user_id,
+        "id": str(user["id"]),
         "aud": "authenticated",
         "role": "authenticated",
-        "email": email,
+        "email": user["email"],
         "email_confirmed_at": created_at,
         "phone": "",
         "confirmed_at": created_at,
         "last_sign_in_at": _moment(user["last_sign_in_at"]),
         "app_metadata": user["app_metadata"],
         "user_metadata": user["user_metadata"],
-        "identities": [identity],
+        "identities": [
+            *([_email_identity(user)] if by_password else []),
+            *(_provider_identity(identity) for identity in linked),
+        ],
         "created_at": created_at,
         "updated_at": _moment(user["updated_at"]),
         "is_anonymous": False,
+    }
+
+
+def _email_identity(user: RowMapping) -> dict[str, Any]:
+    user_id, email = str(user["id"]), user["email"]
+    verified = user["email_verified_at"] is not None
+    return {
+        "identity_id": user_id,
+        "id": user_id,
+        "user_id": user_id,
+        "identity_data": {"email": email, "email_verified": verified, "phone_verified": False, "sub": user_id},
+        "provider": "email",
+        "last_sign_in_at": _moment(user["last_sign_in_at"]),
+        "created_at": _moment(user["created_at"]),
+        "updated_at": _moment(user["updated_at"]),
+        "email": email,
+    }
+
+
+def _provider_identity(identity: RowMapping) -> dict[str, Any]:
+    # Supabase gives each a UUID of its own; this one follows from what identifies it.
+    identity_id = uuid5(NAMESPACE_URL, f"{identity['issuer']}#{identity['subject']}")
+    return {
+        "identity_id": str(identity_id),
+        "id": identity["subject"],
+        "user_id": str(identity["user_id"]),
+        "identity_data": identity["identity_data"],
+        "provider": identity["provider"],
+        "last_sign_in_at": _moment(identity["last_sign_in_at"]),
+        "created_at": _moment(identity["created_at"]),
+        "updated_at": _moment(identity["updated_at"]),
+        "email": identity["identity_data"].get("email"),
     }
 
 

@@ -14,7 +14,8 @@ import httpx2
 import pytest
 import uvicorn
 from echo_identity_local.config import IdentityConfig
-from echo_identity_local.provider import LocalIdentity, open_local_identity
+from echo_identity_local.opening import open_local_identity
+from echo_identity_local.provider import LocalIdentity
 from echo_identity_local.tables import MIGRATIONS, SCHEMA
 from sqlalchemy import text
 from starlette.applications import Starlette

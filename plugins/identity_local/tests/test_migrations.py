@@ -17,6 +17,7 @@ from echo_core.plugin_api import Migration
 pytestmark = pytest.mark.integration
 
 PASSWORD = "identity-password"
+ALL = [migration.name for migration in MIGRATIONS]
 
 
 @pytest.fixture
@@ -40,21 +41,39 @@ async def names(url: str) -> list[str]:
 
 async def test_several_at_the_same_moment_run_each_migration_once(bare: Any) -> None:
     await asyncio.gather(*(run(bare.owner_url) for _ in range(3)))
-    assert await names(bare.owner_url) == ["0001_users"]
+    assert await names(bare.owner_url) == ALL
 
 
 async def test_what_fails_leaves_everything_as_it_was(bare: Any) -> None:
     await run(bare.owner_url)
-    broken = (*MIGRATIONS, Migration(name="0002", sql="create table more (x int); create table users (x int)"))
+    broken = (*MIGRATIONS, Migration(name="9999", sql="create table more (x int); create table users (x int)"))
     with pytest.raises(MigrationError):
         await run(bare.owner_url, broken)
-    assert await names(bare.owner_url) == ["0001_users"]
-    await run(bare.owner_url, (*MIGRATIONS, Migration(name="0002", sql="create table more (x int)")))
-    assert await names(bare.owner_url) == ["0001_users", "0002"]
+    assert await names(bare.owner_url) == ALL
+    await run(bare.owner_url, (*MIGRATIONS, Migration(name="9999", sql="create table more (x int)")))
+    assert await names(bare.owner_url) == sorted([*ALL, "9999"])
+
+
+async def test_users_from_before_addresses_were_verified_are_kept(bare: Any) -> None:
+    await run(bare.owner_url, MIGRATIONS[:1])
+    connection = await asyncpg.connect(bare.owner_url)
+    insert = (
+        f"insert into {SCHEMA}.users (id, email, password_hash, user_metadata, app_metadata, created_at, updated_at) "
+        "values (gen_random_uuid(), 'ada@example.org', 'hash', '{}', '{}', now(), now())"
+    )
+    try:
+        await connection.execute(insert)
+        await run(bare.owner_url)
+        (row,) = await connection.fetch(f"select email, password_hash, email_verified_at from {SCHEMA}.users")
+        assert tuple(row) == ("ada@example.org", "hash", None)
+        with pytest.raises(asyncpg.UniqueViolationError):
+            await connection.execute(insert)
+    finally:
+        await connection.close()
 
 
 async def test_an_older_version_of_the_plugin_is_refused(bare: Any) -> None:
-    await run(bare.owner_url, (*MIGRATIONS, Migration(name="0002", sql="create table more (x int)")))
+    await run(bare.owner_url, (*MIGRATIONS, Migration(name="9999", sql="create table more (x int)")))
     with pytest.raises(MigrationError) as newer:
         await run(bare.owner_url)
     assert newer.value.code == "database_newer"

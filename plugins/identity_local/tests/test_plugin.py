@@ -68,7 +68,7 @@ async def test_the_api_reads_no_table_of_users(database: Any, role: str) -> None
     try:
         if role:
             await connection.execute(f"set role {role}")
-        for table in ("users", "sessions", "refresh_tokens", "flow_states", "migrations"):
+        for table in ("users", "sessions", "refresh_tokens", "flow_states", "identities", "oauth_states", "migrations"):
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await connection.fetch(f"select * from {SCHEMA}.{table}")
     finally:
