@@ -78,6 +78,6 @@ def test_deleting_stops_the_processing(sign_up: SignUp, clips: Clips, instance: 
     dialog.get_by_role("button", name="Delete for ever").click()
     ada.expect_dashboard()
     expect(page.get_by_role("heading", name="Your first video")).to_be_visible()
-    wait_for("no ffmpeg is left", lambda: instance.find("ffmpeg") is None, 15)
+    wait_for("no ffmpeg is left", lambda: instance.find("ffmpeg") is None, 8)  # encoding the rest would take longer
     page.goto(f"/video/{video_id}")
     expect_nothing_here(page)
