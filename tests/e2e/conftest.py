@@ -23,6 +23,7 @@ import psutil
 import pytest
 
 from tests.e2e.api import Api, is_ready
+from tests.fakes.openid_provider import CLIENT_ID, CLIENT_SECRET, OpenIdProvider, running_provider
 
 HERE = Path(__file__).parent
 START_DEADLINE_S = 120.0
@@ -161,10 +162,20 @@ def stop_instance(instance: Instance) -> None:
 
 
 @pytest.fixture(scope="session")
-def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
+def google() -> Iterator[OpenIdProvider]:
+    """What stands in for Google at the shared instance."""
+    with running_provider() as provider:
+        yield provider
+
+
+@pytest.fixture(scope="session")
+def instance(tmp_path_factory: pytest.TempPathFactory, google: OpenIdProvider) -> Iterator[Instance]:
     """One Echo that the tests which break nothing share."""
     running = start_instance(
         tmp_path_factory.mktemp("echo"),
+        ECHO_PLUGINS__IDENTITY_LOCAL__GOOGLE__CLIENT_ID=CLIENT_ID,
+        ECHO_PLUGINS__IDENTITY_LOCAL__GOOGLE__CLIENT_SECRET=CLIENT_SECRET,
+        ECHO_PLUGINS__IDENTITY_LOCAL__GOOGLE__ISSUER=google.issuer,
         ECHO_WORKER__CPU_SLOTS="2",
         ECHO_PLUGINS__IDENTITY_LOCAL__ACCOUNT_TRIES_PER_MINUTE="1000",  # tests sign in faster than people
     )

@@ -1,12 +1,11 @@
 import { useQuery } from "@tanstack/react-query";
 import { createFileRoute, Navigate } from "@tanstack/react-router";
-import { Problem } from "@/api/problem";
 import { buttonClass } from "@/components/button";
 import { ProblemNote } from "@/components/problem-note";
 import { Spinner } from "@/components/spinner";
 import { AuthPage } from "@/features/auth/auth-page";
 import { internalPath } from "@/features/auth/credentials-form";
-import { authProblem } from "@/features/auth/errors";
+import { authProblem, redirectProblem } from "@/features/auth/errors";
 import { supabaseAuth } from "@/features/auth/session";
 
 type Search = {
@@ -43,11 +42,7 @@ function Page() {
     refetchOnWindowFocus: false,
     queryFn: async () => {
       if (search.error || !search.code) {
-        throw new Problem({
-          code: search.error_code ?? search.error ?? "no_code",
-          message: search.error_description ?? "Signing in did not succeed.",
-          remedy: "Try again.",
-        });
+        throw redirectProblem(search.error_code ?? search.error ?? "", search.error_description);
       }
       const { error } = await supabaseAuth().exchangeCodeForSession(search.code);
       if (error) throw authProblem(error);

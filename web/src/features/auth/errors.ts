@@ -16,8 +16,21 @@ const TOLD: Record<string, [message: string, remedy: string]> = {
   access_denied: ["Signing in was cancelled.", "Try again, or sign in with your password."],
   flow_state_not_found: ["This sign-in was begun in another browser or has been used.", "Sign in again."],
   flow_state_expired: ["Signing in took too long.", "Sign in again."],
+  bad_oauth_state: ["This sign-in was begun in another browser or has been used.", "Sign in again."],
+  bad_oauth_callback: ["Google's answer could not be used.", "Try again."],
+  provider_email_needs_verification: [
+    "Google has not verified your e-mail address.",
+    "Verify it with Google, then try again.",
+  ],
+  unexpected_failure: ["Google could not be reached.", "Try again in a moment."],
   bad_code_verifier: ["This sign-in was begun in another browser.", "Sign in again."],
 };
+
+/** What an identity provider's way back tells in its address. */
+export function redirectProblem(code: string, description: string | undefined): Problem {
+  const [message, remedy] = TOLD[code] ?? [description ?? "Signing in did not succeed.", "Try again."];
+  return new Problem({ code, message, remedy });
+}
 
 /** What supabase-js reports, as a sentence and a remedy. */
 export function authProblem(error: unknown): Problem {
