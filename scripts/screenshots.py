@@ -31,7 +31,7 @@ MAIN = "Deep zoom"
 SECONDS = 24
 DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
-README_SET = ("dashboard", "video", "job", "watch")
+README_SET = ("dashboard", "dashboard-dark", "dashboard-phone", "job", "video", "video-dark")
 
 
 def main() -> None:
@@ -73,17 +73,16 @@ def take(browser: Browser, url: str, films: list[Path], out: Path, *, everything
     page = context.new_page()
 
     def shoot(name: str, *, look: Callable[[], None] = lambda: None) -> None:
-        if not everything and name not in README_SET:
-            return
         for suffix, size, scheme in (("", DESKTOP, "light"), ("-dark", DESKTOP, "dark"), ("-phone", PHONE, "light")):
-            if not everything and suffix == "-phone" and name != "dashboard":
+            if not everything and name + suffix not in README_SET:
                 continue
             page.set_viewport_size(size)  # type: ignore[arg-type]
             page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
             look()
             page.wait_for_timeout(400)  # transitions
-            page.screenshot(path=out / f"{name}{suffix}.png", full_page=everything)
-            print(out / f"{name}{suffix}.png")
+            path = out / f"{name}{suffix}.jpg"
+            page.screenshot(path=path, type="jpeg", quality=85, full_page=everything)
+            print(path)
         page.set_viewport_size(DESKTOP)  # type: ignore[arg-type]
         page.emulate_media(color_scheme="light")
 
