@@ -67,7 +67,8 @@ export function Controls(props: ControlsProps) {
       data-controls=""
       className={cn(
         "absolute inset-x-0 bottom-0 bg-linear-to-t from-black/90 via-black/65 to-transparent px-2 pt-12 pb-1 transition-opacity duration-200 sm:px-3",
-        !visible && "pointer-events-none opacity-0",
+        // A tap on what is not seen only shows it; a mouse has shown it by coming there.
+        !visible && "opacity-0 any-pointer-coarse:pointer-events-none",
       )}
     >
       <div className="px-1.5">

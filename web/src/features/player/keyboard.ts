@@ -7,24 +7,26 @@ export type PlayerAction =
 
 export const speeds = [0.5, 0.75, 1, 1.25, 1.5, 1.75, 2] as const;
 
-const keys: Record<string, PlayerAction> = {
-  " ": { do: "toggle-play" },
-  k: { do: "toggle-play" },
-  j: { do: "skip", seconds: -10 },
-  l: { do: "skip", seconds: 10 },
-  ArrowLeft: { do: "skip", seconds: -5 },
-  ArrowRight: { do: "skip", seconds: 5 },
-  ArrowUp: { do: "volume", by: 0.05 },
-  ArrowDown: { do: "volume", by: -0.05 },
-  m: { do: "mute" },
-  f: { do: "fullscreen" },
-  c: { do: "captions" },
-  "<": { do: "speed", by: -1 },
-  ">": { do: "speed", by: 1 },
-  Home: { do: "seek-to", fraction: 0 },
-  End: { do: "seek-to", fraction: 1 },
-  "?": { do: "help" },
-};
+const keys = new Map<string, PlayerAction>(
+  Object.entries({
+    " ": { do: "toggle-play" },
+    k: { do: "toggle-play" },
+    j: { do: "skip", seconds: -10 },
+    l: { do: "skip", seconds: 10 },
+    ArrowLeft: { do: "skip", seconds: -5 },
+    ArrowRight: { do: "skip", seconds: 5 },
+    ArrowUp: { do: "volume", by: 0.05 },
+    ArrowDown: { do: "volume", by: -0.05 },
+    m: { do: "mute" },
+    f: { do: "fullscreen" },
+    c: { do: "captions" },
+    "<": { do: "speed", by: -1 },
+    ">": { do: "speed", by: 1 },
+    Home: { do: "seek-to", fraction: 0 },
+    End: { do: "seek-to", fraction: 1 },
+    "?": { do: "help" },
+  }),
+);
 
 export const shortcuts: readonly (readonly [keys: string, meaning: string])[] = [
   ["Space, K", "Play or pause"],
@@ -45,7 +47,7 @@ type Press = { key: string; altKey: boolean; ctrlKey: boolean; metaKey: boolean 
 export function actionOf({ key, altKey, ctrlKey, metaKey }: Press): PlayerAction | null {
   if (altKey || ctrlKey || metaKey) return null;
   if (/^[0-9]$/.test(key)) return { do: "seek-to", fraction: Number(key) / 10 };
-  return keys[key] ?? keys[key.toLowerCase()] ?? null;
+  return keys.get(key) ?? keys.get(key.toLowerCase()) ?? null;
 }
 
 /** Whether the key belongs to the element that has it: writing, a menu, or pressing a focused button. */

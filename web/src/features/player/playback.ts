@@ -2,6 +2,7 @@ import type Hls from "hls.js";
 import type { ErrorData } from "hls.js";
 import { withoutToken } from "./address";
 import { type Quality, qualitiesOf, qualityLabel } from "./quality";
+import { feedTextTracks } from "./text-tracks";
 import type { PlayerProblem } from "./types";
 
 export type AudioTrack = { id: number; name: string; language: string };
@@ -14,8 +15,8 @@ export type PlaybackState = {
   playing: string | null;
   audioTracks: readonly AudioTrack[];
   audioTrack: number;
-  /** Null until the playlist is read. */
-  hasCaptions: boolean | null;
+  /** The captions in the playlist; null until it is read, and where the browser reads it. */
+  captionTracks: readonly TextTrack[] | null;
   /** The last picture covers a reload. */
   frozen: boolean;
   problem: PlayerProblem | null;
@@ -27,7 +28,7 @@ const nothing: PlaybackState = {
   playing: null,
   audioTracks: [],
   audioTrack: -1,
-  hasCaptions: null,
+  captionTracks: null,
   frozen: false,
   problem: null,
 };
@@ -71,6 +72,9 @@ export class Playback {
   #recoveries = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #audioName: string | null = null;
+  /** What was loaded before was the same video, so that its cues still hold. */
+  #sameVideo = false;
+  #leaveTracks: (() => void) | undefined;
 
   readonly subscribe = (listener: () => void): (() => void) => {
     this.#listeners.add(listener);
@@ -109,8 +113,9 @@ export class Playback {
     this.#url = url;
     this.#revision = revision;
     if (!same) {
-      this.#publish({ ...nothing, frozen: false });
+      this.#publish(nothing);
       this.#audioName = null;
+      this.#sameVideo = false;
       this.#forgive();
       void this.#load(0, play);
     } else if (this.#state.problem && renewed) {
@@ -189,6 +194,8 @@ export class Playback {
 
   #release(): void {
     clearTimeout(this.#timer);
+    this.#leaveTracks?.();
+    this.#leaveTracks = undefined;
     this.#hls?.destroy();
     this.#hls = null;
   }
@@ -213,7 +220,6 @@ export class Playback {
     if (!video?.canPlayType(hlsType)) return this.#fail("unsupported");
     this.#release();
     video.src = this.#url;
-    this.#publish({ hasCaptions: false });
     if (play) void video.play().catch(ignored);
   }
 
@@ -225,13 +231,18 @@ export class Playback {
       startPosition: at > 0 ? at : -1,
       capLevelToPlayerSize: true,
       maxBufferLength: 30,
+      maxMaxBufferLength: 60, // what is loaded further ahead is mostly thrown away
       backBufferLength: 60,
+      renderTextTracksNatively: false,
     });
     this.#hls = hls;
-    hls.subtitleDisplay = false; // the captions are drawn by the player, above its controls
     const { Events } = Engine;
-    hls.on(Events.MANIFEST_PARSED, (_, { levels, subtitleTracks }) => {
-      this.#publish({ qualities: qualitiesOf(levels), hasCaptions: subtitleTracks.length > 0 });
+    this.#leaveTracks = feedTextTracks(Engine, hls, video, this.#sameVideo, (captionTracks) => {
+      this.#sameVideo = true;
+      this.#publish({ captionTracks });
+    });
+    hls.on(Events.MANIFEST_PARSED, (_, { levels }) => {
+      this.#publish({ qualities: qualitiesOf(levels) });
       const level = this.#levelOf(this.#state.chosen);
       if (level >= 0) hls.loadLevel = level;
       else this.#publish({ chosen: null });

@@ -43,7 +43,7 @@ export function Player(props: PlayerProps) {
 
   const [playback, state] = usePlayback(video, canvas, { source, autoPlay, onExpired, onProblem });
   const media = useMedia(video);
-  const captions = useCaptions(video, source.captions);
+  const captions = useCaptions(video, source.captions, state.captionTracks);
   const size = useSize(root);
   const { fullscreen, toggleFullscreen } = useFullscreen(root, video);
   const { toast, spoken, say } = useToast();
@@ -69,7 +69,7 @@ export function Player(props: PlayerProps) {
   const waiting = useDelayed(media.waiting && !state.problem, spinnerAfterMs);
   const durationSeconds = media.durationSeconds ?? source.durationSeconds ?? 0;
   const shape = source.width && source.height ? `${source.width} / ${source.height}` : "16 / 9";
-  const ownCaptions = state.hasCaptions === false ? source.captions : [];
+  const ownCaptions = state.captionTracks?.length === 0 ? source.captions : [];
 
   const onKeyDown = (event: KeyboardEvent) => {
     wake();
@@ -128,7 +128,14 @@ export function Player(props: PlayerProps) {
       <CaptionLayer cues={captions.cues} playerWidth={size.width} aboveControls={visible} />
       {waiting && <Waiting />}
       {!waiting && !state.problem && (visible || !started) && (
-        <BigPlay paused={paused} started={started} onToggle={actions.togglePlay} />
+        <BigPlay
+          paused={paused}
+          started={started}
+          onToggle={() => {
+            root?.focus(); // the button goes away, the keys shall not
+            actions.togglePlay();
+          }}
+        />
       )}
       <Controls
         video={video}

@@ -1,6 +1,7 @@
 import { useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { type CaptionTrack, cueLines, isForced, preferredTrack, trackLabel } from "./caption-text";
 import { readSettings, saveSettings } from "./settings";
+import { isMade } from "./text-tracks";
 import type { PlayerCaption } from "./types";
 
 export type ShownCue = { key: string; lines: string[]; top: boolean };
@@ -15,12 +16,16 @@ export type Captions = {
 };
 
 /**
- * The text tracks of the element, whoever put them there: hls.js, the browser's HLS, or `<track>`.
+ * The text tracks of the element: those `fed` from the playlist, else the browser's own or `<track>`s.
  *
  * They stay "hidden", that is loaded but not drawn by the browser, which would put them under the controls.
  */
-export function useCaptions(video: HTMLVideoElement | null, captions: readonly PlayerCaption[]): Captions {
-  const [nodes, setNodes] = useState<readonly TextTrack[]>([]);
+export function useCaptions(
+  video: HTMLVideoElement | null,
+  captions: readonly PlayerCaption[],
+  fed: readonly TextTrack[] | null,
+): Captions {
+  const [others, setOthers] = useState<readonly TextTrack[]>([]);
   const [wantedId, setWantedId] = useState<string | null | undefined>(undefined);
   const [cues, setCues] = useState<readonly ShownCue[]>([]);
   const last = useRef<string | null>(null);
@@ -28,12 +33,15 @@ export function useCaptions(video: HTMLVideoElement | null, captions: readonly P
   useEffect(() => {
     if (!video) return;
     const gone = new AbortController();
-    const read = () => setNodes(Array.from(video.textTracks).filter(isCaptionTrack));
+    const read = () => {
+      setOthers(Array.from(video.textTracks).filter((track) => isCaptionTrack(track) && !isMade(track)));
+    };
     for (const name of ["addtrack", "removetrack"]) video.textTracks.addEventListener(name, read, gone);
     read();
     return () => gone.abort();
   }, [video]);
 
+  const nodes = fed?.length ? fed : others;
   const tracks = useMemo(
     () =>
       nodes.map((node, at): CaptionTrack => {
@@ -66,10 +74,14 @@ export function useCaptions(video: HTMLVideoElement | null, captions: readonly P
         if (other.mode !== mode) other.mode = mode;
       }
     };
-    const read = () => setCues(node?.mode === "hidden" ? shownCues(node) : []);
+    const read = () => {
+      const now = node?.mode === "hidden" ? shownCues(node, video.currentTime) : [];
+      setCues((before) => (isSame(before, now) ? before : now));
+    };
     apply("hidden");
     read();
     node?.addEventListener("cuechange", read, gone);
+    for (const name of ["timeupdate", "seeked"]) video.addEventListener(name, read, gone);
     // The iPhone's own full screen shows the element alone, so there the browser draws.
     video.addEventListener("webkitbeginfullscreen", () => apply("showing"), gone);
     video.addEventListener("webkitendfullscreen", () => apply("hidden"), gone);
@@ -97,13 +109,19 @@ function isCaptionTrack(track: TextTrack): boolean {
   return track.kind === "captions" || track.kind === "subtitles";
 }
 
-function shownCues(node: TextTrack): ShownCue[] {
-  return Array.from(node.activeCues ?? [])
+/** By the time: `activeCues` stands still where a track is turned on while the video is paused. */
+function shownCues(node: TextTrack, seconds: number): ShownCue[] {
+  return Array.from(node.cues ?? [])
     .filter((cue) => cue instanceof VTTCue)
+    .filter((cue) => cue.startTime <= seconds && seconds < cue.endTime)
     .map((cue) => ({
       key: `${cue.startTime}|${cue.text}`,
       lines: cueLines(cue.text),
       top: typeof cue.line === "number" && cue.line >= 0 && cue.line < (cue.snapToLines ? 5 : 50),
     }))
     .filter(({ lines }) => lines.length > 0);
+}
+
+function isSame(before: readonly ShownCue[], now: readonly ShownCue[]): boolean {
+  return before.length === now.length && before.every((cue, at) => cue.key === now[at]?.key);
 }
