@@ -66,9 +66,10 @@ export function Controls(props: ControlsProps) {
     <div
       data-controls=""
       className={cn(
-        "absolute inset-x-0 bottom-0 bg-linear-to-t from-black/90 via-black/65 to-transparent px-2 pt-12 pb-1 transition-opacity duration-200 sm:px-3",
+        "pointer-events-none absolute inset-x-0 bottom-0 bg-linear-to-t from-black/90 via-black/65 to-transparent px-2 pt-12 pb-1 transition-opacity duration-200 sm:px-3",
+        visible && "*:pointer-events-auto",
         // A tap on what is not seen only shows it; a mouse has shown it by coming there.
-        !visible && "opacity-0 any-pointer-coarse:pointer-events-none",
+        !visible && "opacity-0 *:pointer-events-auto any-pointer-coarse:*:pointer-events-none",
       )}
     >
       <div className="px-1.5">

@@ -5,16 +5,17 @@ import { ControlButton } from "./control-button";
 import { shortcuts } from "./keyboard";
 import type { PlayerProblem } from "./types";
 
-type BigPlayProps = { paused: boolean; started: boolean; onToggle(): void };
+type BigPlayProps = { paused: boolean; started: boolean; small: boolean; onToggle(): void };
 
 /** The button in the middle: for everybody before the first play, later for fingers only. */
-export function BigPlay({ paused, started, onToggle }: BigPlayProps) {
+export function BigPlay({ paused, started, small, onToggle }: BigPlayProps) {
   const Icon = paused ? Play : Pause;
   return (
     <div
       className={cn(
         "pointer-events-none absolute inset-0 grid place-items-center",
         started && "hidden pointer-coarse:grid",
+        small && "pb-14", // clear of the controls
       )}
     >
       <button
@@ -22,9 +23,15 @@ export function BigPlay({ paused, started, onToggle }: BigPlayProps) {
         aria-label={paused ? "Play" : "Pause"}
         tabIndex={started ? -1 : 0}
         onClick={onToggle}
-        className="pointer-events-auto grid size-16 place-items-center rounded-full bg-black/65 text-white transition-colors hover:bg-black/85 focus-visible:outline-2 focus-visible:outline-white"
+        className={cn(
+          "pointer-events-auto grid place-items-center rounded-full bg-black/65 text-white transition-colors hover:bg-black/85 focus-visible:outline-2 focus-visible:outline-white",
+          small ? "size-12" : "size-16",
+        )}
       >
-        <Icon aria-hidden="true" className={cn("size-8 fill-current", paused && "translate-x-0.5")} />
+        <Icon
+          aria-hidden="true"
+          className={cn("fill-current", small ? "size-6" : "size-8", paused && "translate-x-0.5")}
+        />
       </button>
     </div>
   );

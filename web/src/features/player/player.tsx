@@ -131,6 +131,7 @@ export function Player(props: PlayerProps) {
         <BigPlay
           paused={paused}
           started={started}
+          small={size.height < 260}
           onToggle={() => {
             root?.focus(); // the button goes away, the keys shall not
             actions.togglePlay();
