@@ -45,9 +45,8 @@ type ControlsProps = {
   onScrub(scrubbing: boolean): void;
 };
 
-/** Below this width the menus share one button; further down the clock loses its second half. */
+/** Below this width the menus share one button. */
 const wideFrom = 600;
-const narrowBelow = 360;
 
 export function Controls(props: ControlsProps) {
   const { video, playback, media, source, captions, actions, durationSeconds, size, visible } = props;
@@ -56,6 +55,8 @@ export function Controls(props: ControlsProps) {
   const wide = size.width >= wideFrom;
   const own = wide ? sections : sections.filter((section) => section.id === "captions");
   const more = wide ? [] : sections.filter((section) => section.id !== "captions");
+  if (!wide && actions.togglePictureInPicture) more.push(pictureInPicture(actions.togglePictureInPicture));
+  const clockFrom = durationSeconds >= 3600 ? 420 : 340;
   const playLabel = media.ended ? "Play again" : media.paused ? "Play" : "Pause";
   const menuProps = (id: string) => ({
     open: openMenu === id,
@@ -102,7 +103,7 @@ export function Controls(props: ControlsProps) {
           video={video}
           playback={playback}
           durationSeconds={durationSeconds}
-          short={size.width < narrowBelow}
+          short={size.width < clockFrom}
         />
         <div className="grow" />
         {more.length > 0 && (
@@ -118,7 +119,7 @@ export function Controls(props: ControlsProps) {
             {...menuProps(section.id)}
           />
         ))}
-        {actions.togglePictureInPicture && (wide || size.width >= narrowBelow) && (
+        {wide && actions.togglePictureInPicture && (
           <ControlButton
             icon={PictureInPicture2}
             label={media.pictureInPicture ? "Leave picture in picture" : "Picture in picture"}
@@ -156,6 +157,19 @@ function Clock({ video, playback, durationSeconds, short }: ClockProps) {
       {!short && ` / ${formatClock(durationSeconds)}`}
     </span>
   );
+}
+
+function pictureInPicture(toggle: () => void): MenuSection {
+  const icon = PictureInPicture2;
+  return {
+    id: "pip",
+    label: "Picture in picture",
+    icon,
+    summary: "",
+    value: "",
+    choices: [],
+    choose: toggle,
+  };
 }
 
 const off = "off";

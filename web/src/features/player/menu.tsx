@@ -10,6 +10,7 @@ export type MenuSection = {
   /** The choice in a few words, for the list of sections. */
   summary: string;
   value: string;
+  /** None: the section is an action of its own. */
   choices: readonly { value: string; label: string; detail?: string }[];
   choose(value: string): void;
 };
@@ -75,7 +76,10 @@ type PopupProps = PlayerMenuProps & {
 function Popup({ id, label, sections, playerHeight, close, owns }: PopupProps) {
   const list = useRef<HTMLDivElement>(null);
   const [page, setPage] = useState<string | null>(null);
-  const shown = sections.length === 1 ? sections[0] : sections.find((section) => section.id === page);
+  const shown =
+    sections.length === 1 && sections[0]?.choices.length
+      ? sections[0]
+      : sections.find((section) => section.id === page);
   const small = playerHeight < 320;
   const shownId = shown?.id;
   const leftSection = useRef<string | null>(null);
@@ -114,7 +118,7 @@ function Popup({ id, label, sections, playerHeight, close, owns }: PopupProps) {
     else if (event.key === "Home") entries[0]?.focus();
     else if (event.key === "End") entries.at(-1)?.focus();
     else if (event.key === "ArrowLeft" && inSection) back();
-    else if (event.key === "ArrowRight" && !shown) entries[at]?.click();
+    else if (event.key === "ArrowRight" && entries[at]?.ariaHasPopup) entries[at].click();
     else if (event.key.length === 1 && event.key !== " ") nextWith(entries, at, event.key)?.focus();
     else return;
     event.preventDefault();
@@ -172,21 +176,25 @@ function Popup({ id, label, sections, playerHeight, close, owns }: PopupProps) {
               {detail && <span className="text-white/75 tabular-nums">{detail}</span>}
             </button>
           ))
-        : sections.map(({ id: sectionId, label: name, icon: Icon, summary }) => (
+        : sections.map(({ id: sectionId, label: name, icon: Icon, summary, choices, choose }) => (
             <button
               key={sectionId}
               type="button"
               role="menuitem"
-              aria-haspopup="menu"
+              aria-haspopup={choices.length > 0 ? "menu" : undefined}
               data-section={sectionId}
               tabIndex={-1}
               className={entryClass}
-              onClick={() => setPage(sectionId)}
+              onClick={() => {
+                if (choices.length > 0) return setPage(sectionId);
+                choose("");
+                close(true);
+              }}
             >
               <Icon aria-hidden="true" className="size-4 shrink-0" />
               <span className="grow">{name}</span>
               <span className="max-w-28 truncate text-white/75">{summary}</span>
-              <ChevronRight aria-hidden="true" className="size-4 shrink-0" />
+              {choices.length > 0 && <ChevronRight aria-hidden="true" className="size-4 shrink-0" />}
             </button>
           ))}
     </div>

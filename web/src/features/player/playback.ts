@@ -91,7 +91,7 @@ export class Playback {
       video.addEventListener(name, this.#settle, { signal });
     video.addEventListener("pause", this.#reloadIfStale, { signal });
     video.addEventListener("seeking", this.#reloadIfStale, { signal });
-    video.addEventListener("error", this.#nativeError, { signal });
+    video.addEventListener("error", this.#elementError, { signal });
     video.addEventListener("loadedmetadata", this.#place, { signal });
     window.addEventListener("online", this.#online, { signal });
     return () => {
@@ -381,9 +381,14 @@ export class Playback {
     if (this.#state.frozen) this.#publish({ frozen: false });
   };
 
-  readonly #nativeError = (): void => {
-    if (this.#hls || !this.#video?.error || this.#state.problem) return;
-    if (this.#renewals >= maxRenewals) this.#fail(this.#video.error.code === 2 ? "network" : "media");
+  readonly #elementError = (): void => {
+    if (!this.#video?.error || this.#state.problem) return;
+    if (this.#hls) {
+      if (this.#video.error.code === MediaError.MEDIA_ERR_DECODE) this.#recover(this.#hls);
+      return;
+    }
+    if (this.#renewals >= maxRenewals)
+      this.#fail(this.#video.error.code === MediaError.MEDIA_ERR_NETWORK ? "network" : "media");
     else void this.#renew();
   };
 

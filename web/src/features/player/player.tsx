@@ -66,6 +66,7 @@ export function Player(props: PlayerProps) {
   }, [video, playback, onTimeChange]);
 
   const visible = paused || active || openMenu !== null || scrubbing || help;
+  const small = size.height < 260;
   const waiting = useDelayed(media.waiting && !state.problem, spinnerAfterMs);
   const durationSeconds = media.durationSeconds ?? source.durationSeconds ?? 0;
   const shape = source.width && source.height ? `${source.width} / ${source.height}` : "16 / 9";
@@ -95,7 +96,7 @@ export function Player(props: PlayerProps) {
       onFocus={wake}
       className={cn(
         "relative isolate overflow-hidden bg-black text-white focus:outline-none [&:fullscreen]:rounded-none",
-        fill ? "size-full" : "max-h-[80dvh] min-h-44 w-full rounded-xl",
+        fill ? "size-full" : "max-h-[80dvh] min-h-40 w-full rounded-xl",
         !visible && "cursor-none",
         className,
       )}
@@ -127,11 +128,11 @@ export function Player(props: PlayerProps) {
       />
       <CaptionLayer cues={captions.cues} playerWidth={size.width} aboveControls={visible} />
       {waiting && <Waiting />}
-      {!waiting && !state.problem && (visible || !started) && (
+      {!waiting && !state.problem && (started ? visible && !small : true) && (
         <BigPlay
           paused={paused}
           started={started}
-          small={size.height < 260}
+          small={small}
           onToggle={() => {
             root?.focus(); // the button goes away, the keys shall not
             actions.togglePlay();

@@ -13,6 +13,15 @@ export function useFullscreen(
     document.addEventListener("fullscreenchange", read);
     return () => document.removeEventListener("fullscreenchange", read);
   }, [root]);
+  useEffect(() => {
+    if (!fullscreen) return;
+    // Room kept for a scroll bar would be a bright stripe beside the picture.
+    const { style } = document.documentElement;
+    style.scrollbarGutter = "auto";
+    return () => {
+      style.scrollbarGutter = "";
+    };
+  }, [fullscreen]);
   const toggleFullscreen = useMemo(() => {
     if (root && document.fullscreenEnabled) {
       return () => {
