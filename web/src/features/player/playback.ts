@@ -70,6 +70,7 @@ export class Playback {
   #captionRenewals = 0;
   #networkTries = 0;
   #recoveries = 0;
+  #recoveredAt = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #audioName: string | null = null;
   /** What was loaded before was the same video, so that its cues still hold. */
@@ -91,7 +92,7 @@ export class Playback {
       video.addEventListener(name, this.#settle, { signal });
     video.addEventListener("pause", this.#reloadIfStale, { signal });
     video.addEventListener("seeking", this.#reloadIfStale, { signal });
-    video.addEventListener("error", this.#elementError, { signal });
+    video.addEventListener("error", this.#nativeError, { signal });
     video.addEventListener("loadedmetadata", this.#place, { signal });
     window.addEventListener("online", this.#online, { signal });
     return () => {
@@ -310,6 +311,8 @@ export class Playback {
   }
 
   #recover(hls: Hls): void {
+    if (Date.now() - this.#recoveredAt > 60_000) this.#recoveries = 0;
+    this.#recoveredAt = Date.now();
     this.#recoveries += 1;
     if (this.#recoveries > 3) {
       this.#fail("media");
@@ -381,12 +384,8 @@ export class Playback {
     if (this.#state.frozen) this.#publish({ frozen: false });
   };
 
-  readonly #elementError = (): void => {
-    if (!this.#video?.error || this.#state.problem) return;
-    if (this.#hls) {
-      if (this.#video.error.code === MediaError.MEDIA_ERR_DECODE) this.#recover(this.#hls);
-      return;
-    }
+  readonly #nativeError = (): void => {
+    if (this.#hls || !this.#video?.error || this.#state.problem) return; // hls.js reports its own
     if (this.#renewals >= maxRenewals)
       this.#fail(this.#video.error.code === MediaError.MEDIA_ERR_NETWORK ? "network" : "media");
     else void this.#renew();

@@ -1,4 +1,4 @@
-import { type KeyboardEvent, type PointerEvent, useRef, useState } from "react";
+import { type KeyboardEvent, type PointerEvent, useEffect, useRef, useState } from "react";
 import { cn } from "@/lib/cn";
 import { formatClock } from "@/lib/format";
 import { chapterTitleAt } from "./chapters";
@@ -29,7 +29,8 @@ export function SeekBar({
   const buffered = useBuffered(video);
   const [pointed, setPointed] = useState<number | null>(null);
   const [dragging, setDragging] = useState(false);
-  const [focused, setFocused] = useState(false);
+  const [keyed, setKeyed] = useState(false);
+  const timer = useRef<ReturnType<typeof setTimeout>>(undefined);
   const [wanted, setWanted] = useState(false);
 
   const shown = dragging && pointed !== null ? pointed : position;
@@ -42,6 +43,14 @@ export function SeekBar({
     const box = bar.current?.getBoundingClientRect();
     if (!box?.width) return 0;
     return Math.max(0, Math.min(1, (clientX - box.left) / box.width)) * durationSeconds;
+  };
+  useEffect(() => () => clearTimeout(timer.current), []);
+  /** The preview of a keyboard seek, for a moment: it would cover the captions. */
+  const showKeyed = () => {
+    setWanted(true);
+    setKeyed(true);
+    clearTimeout(timer.current);
+    timer.current = setTimeout(() => setKeyed(false), 2000);
   };
   const drag = (on: boolean) => {
     setDragging(on);
@@ -81,9 +90,10 @@ export function SeekBar({
     const target = targets[event.key];
     if (target === undefined || event.altKey || event.ctrlKey || event.metaKey) return;
     event.preventDefault();
+    showKeyed();
     playback.seek(target);
   };
-  const preview = pointed ?? (focused ? position : null);
+  const preview = pointed ?? (keyed ? position : null);
 
   return (
     <div className="group/seek relative">
@@ -113,11 +123,9 @@ export function SeekBar({
         onPointerLeave={() => !dragging && setPointed(null)}
         onKeyDown={onKeyDown}
         onFocus={(event) => {
-          if (!event.currentTarget.matches(":focus-visible")) return;
-          setWanted(true);
-          setFocused(true);
+          if (event.currentTarget.matches(":focus-visible")) showKeyed();
         }}
-        onBlur={() => setFocused(false)}
+        onBlur={() => setKeyed(false)}
       >
         <div
           className={cn(
@@ -153,8 +161,8 @@ export function SeekBar({
         </div>
         <div
           className={cn(
-            "absolute size-3.5 -translate-x-1/2 rounded-full bg-[#ff8a65] opacity-0 transition-opacity group-hover/seek:opacity-100 pointer-coarse:opacity-100",
-            (dragging || focused) && "opacity-100",
+            "absolute size-3.5 -translate-x-1/2 rounded-full bg-[#ff8a65] opacity-0 transition-opacity group-hover/seek:opacity-100 group-has-focus-visible/seek:opacity-100 pointer-coarse:opacity-100",
+            dragging && "opacity-100",
           )}
           style={{ left: `${percent(shown)}%` }}
         />
