@@ -1,46 +1,19 @@
 import type Hls from "hls.js";
 import type { ErrorData } from "hls.js";
 import { withoutToken } from "./address";
-import { type Quality, qualitiesOf, qualityLabel } from "./quality";
+import { drawPicture, isBuffered } from "./picture";
+import { messages, nothing, type PlaybackState } from "./playback-state";
+import { qualitiesOf, qualityLabel } from "./quality";
 import { feedTextTracks } from "./text-tracks";
 import type { PlayerProblem } from "./types";
 
-export type AudioTrack = { id: number; name: string; language: string };
-
-export type PlaybackState = {
-  qualities: readonly Quality[];
-  /** The chosen quality's label; null: the player chooses. */
-  chosen: string | null;
-  /** The label of what plays now. */
-  playing: string | null;
-  audioTracks: readonly AudioTrack[];
-  audioTrack: number;
-  /** The captions in the playlist; null until it is read, and where the browser reads it. */
-  captionTracks: readonly TextTrack[] | null;
-  /** The last picture covers a reload. */
-  frozen: boolean;
-  problem: PlayerProblem | null;
-};
-
-const nothing: PlaybackState = {
-  qualities: [],
-  chosen: null,
-  playing: null,
-  audioTracks: [],
-  audioTrack: -1,
-  captionTracks: null,
-  frozen: false,
-  problem: null,
-};
-const messages: Record<PlayerProblem["kind"], string> = {
-  network: "The video could not be loaded. Check the connection and try again.",
-  expired: "The permission to watch this video has run out, or the video is gone.",
-  media: "The video could not be decoded here.",
-  unsupported: "This browser cannot play this video.",
-};
 const expiredStatuses = [401, 403, 404, 410];
 const maxRenewals = 2;
 const maxNetworkTries = 5;
+const maxRecoveries = 3;
+const maxResets = 8;
+/** After this long without trouble the decoder counts as well. */
+const calmMs = 30_000;
 const hlsType = "application/vnd.apple.mpegurl";
 
 /**
@@ -71,6 +44,9 @@ export class Playback {
   #networkTries = 0;
   #recoveries = 0;
   #recoveredAt = 0;
+  #wasPlaying = false;
+  /** Somebody wants it to play; an error pauses the element as well. */
+  #wanted = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #audioName: string | null = null;
   /** What was loaded before was the same video, so that its cues still hold. */
@@ -90,6 +66,8 @@ export class Playback {
     const { signal } = gone;
     for (const name of ["loadeddata", "seeked", "playing"])
       video.addEventListener(name, this.#settle, { signal });
+    video.addEventListener("play", this.#intend, { signal });
+    video.addEventListener("pause", this.#intend, { signal });
     video.addEventListener("pause", this.#reloadIfStale, { signal });
     video.addEventListener("seeking", this.#reloadIfStale, { signal });
     video.addEventListener("error", this.#nativeError, { signal });
@@ -160,7 +138,8 @@ export class Playback {
   retry(): void {
     this.#forgive();
     this.#solved();
-    this.#reload();
+    this.#reload(this.#wasPlaying);
+    this.#wasPlaying = false;
   }
 
   #levelOf(label: string | null): number {
@@ -187,6 +166,12 @@ export class Playback {
 
   #fail(kind: PlayerProblem["kind"]): void {
     const problem = { kind, message: messages[kind] };
+    this.#wasPlaying = this.#video?.paused === false;
+    if (kind === "media" && this.#video && this.#hls) {
+      // hls.js would set up the decoder again and again.
+      this.#pending = this.position();
+      this.#release();
+    }
     this.#hls?.stopLoad();
     this.#video?.pause();
     this.#publish({ problem });
@@ -281,7 +266,13 @@ export class Playback {
       if (!isCaption(error) || this.#captionRenewals++ === 0) void this.#renew();
       return;
     }
-    if (!error.fatal) return;
+    if (!error.fatal) {
+      // Of these hls.js recovers by itself, for ever.
+      if (error.details === ErrorDetails.MEDIA_SOURCE_REQUIRES_RESET && this.#countRecovery() > maxResets) {
+        this.#fail("media");
+      }
+      return;
+    }
     if (error.type === ErrorTypes.NETWORK_ERROR) {
       // A storage whose refusals lack CORS headers shows them as status 0, so a new signed address is worth a try.
       const refused = error.details === ErrorDetails.FRAG_LOAD_ERROR && status === 0 && navigator.onLine;
@@ -311,10 +302,7 @@ export class Playback {
   }
 
   #recover(hls: Hls): void {
-    if (Date.now() - this.#recoveredAt > 60_000) this.#recoveries = 0;
-    this.#recoveredAt = Date.now();
-    this.#recoveries += 1;
-    if (this.#recoveries > 3) {
+    if (this.#countRecovery() > maxRecoveries) {
       this.#fail("media");
       return;
     }
@@ -324,7 +312,15 @@ export class Playback {
     if (play) void this.#video?.play().catch(ignored);
   }
 
-  async #renew(): Promise<void> {
+  /** How many there were in quick succession. */
+  #countRecovery(): number {
+    if (Date.now() - this.#recoveredAt > calmMs) this.#recoveries = 0;
+    this.#recoveredAt = Date.now();
+    this.#recoveries += 1;
+    return this.#recoveries;
+  }
+
+  async #renew(play = false): Promise<void> {
     if (this.#renewing) return;
     if (this.#renewals >= maxRenewals) return this.#fail("expired");
     this.#renewals += 1;
@@ -340,23 +336,14 @@ export class Playback {
       this.#renewing = false;
     }
     // Also without a new address: the playlists then name newly signed ones.
-    if (turn === this.#turn) this.#reload();
+    if (turn === this.#turn) this.#reload(play);
   }
 
-  #reload(): void {
+  #reload(play = false): void {
     const video = this.#video;
     if (!video) return;
-    this.#freeze(video);
-    void this.#load(this.position(), !video.paused && !video.ended);
-  }
-
-  #freeze(video: HTMLVideoElement): void {
-    const picture = this.#canvas?.getContext("2d");
-    if (!this.#canvas || !picture || video.readyState < 2 || video.played.length === 0) return;
-    this.#canvas.width = video.videoWidth;
-    this.#canvas.height = video.videoHeight;
-    picture.drawImage(video, 0, 0);
-    this.#publish({ frozen: true });
+    if (drawPicture(video, this.#canvas)) this.#publish({ frozen: true });
+    void this.#load(this.position(), play || (!video.paused && !video.ended));
   }
 
   /** A longer ladder is fetched where nobody sees it: while paused, or on a jump to what is not loaded yet. */
@@ -368,7 +355,10 @@ export class Playback {
 
   readonly #place = (): void => {
     const video = this.#video;
-    if (!this.#hls && video && this.#pending !== null) video.currentTime = this.#pending;
+    if (this.#hls || !video) return;
+    if (this.#pending !== null) video.currentTime = this.#pending;
+    // Some browsers play HLS but leave out its captions.
+    if (video.textTracks.length === 0) this.#publish({ captionTracks: [] });
   };
 
   readonly #settle = (): void => {
@@ -388,7 +378,11 @@ export class Playback {
     if (this.#hls || !this.#video?.error || this.#state.problem) return; // hls.js reports its own
     if (this.#renewals >= maxRenewals)
       this.#fail(this.#video.error.code === MediaError.MEDIA_ERR_NETWORK ? "network" : "media");
-    else void this.#renew();
+    else void this.#renew(this.#wanted);
+  };
+
+  readonly #intend = (): void => {
+    if (this.#video && !this.#video.error) this.#wanted = !this.#video.paused;
   };
 
   readonly #online = (): void => {
@@ -401,11 +395,4 @@ function ignored(): void {}
 
 function isCaption(error: ErrorData): boolean {
   return error.details.startsWith("subtitle") || error.frag?.type === "subtitle";
-}
-
-function isBuffered({ buffered }: HTMLVideoElement, seconds: number): boolean {
-  for (let at = 0; at < buffered.length; at += 1) {
-    if (buffered.start(at) <= seconds + 0.1 && seconds < buffered.end(at)) return true;
-  }
-  return false;
 }

@@ -1,5 +1,6 @@
 import { useEffect, useState, useSyncExternalStore } from "react";
-import { Playback, type PlaybackState } from "./playback";
+import { Playback } from "./playback";
+import type { PlaybackState } from "./playback-state";
 import type { PlayerProblem, PlayerSource } from "./types";
 
 type Options = {
