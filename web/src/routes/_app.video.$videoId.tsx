@@ -12,7 +12,7 @@ import { toast } from "@/components/toast";
 import { useSession } from "@/features/auth/session";
 import { JobSummary } from "@/features/jobs/job-summary";
 import { usePolling } from "@/features/live/live";
-import type { PlayerControl } from "@/features/player/player";
+import type { PlayerHandle } from "@/features/player/types";
 import { cancelUpload, currentUploads } from "@/features/uploads/manager";
 import { Facts } from "@/features/videos/facts";
 import { MetadataEditor } from "@/features/videos/metadata-editor";
@@ -35,7 +35,7 @@ function Page() {
     ...videoQuery(videoId),
     refetchInterval: ({ state }) => (state.data?.status === "ready" ? false : polling),
   });
-  const player = useRef<PlayerControl>(null);
+  const player = useRef<PlayerHandle>(null);
   const [asking, setAsking] = useState(false);
 
   if (details.isError && !details.data) {

@@ -4,7 +4,7 @@ import { useRef } from "react";
 import { asProblem } from "@/api/problem";
 import { FullPageProblem, FullPageSpinner, PageNotFound } from "@/components/full-page";
 import { Logo } from "@/components/logo";
-import type { PlayerControl } from "@/features/player/player";
+import type { PlayerHandle } from "@/features/player/types";
 import { PublicPlayer } from "@/features/videos/public-player";
 import { watchQuery } from "@/features/videos/watch-query";
 import { formatClock, formatWhen } from "@/lib/format";
@@ -17,7 +17,7 @@ export const Route = createFileRoute("/watch/$videoId")({
 function Page() {
   const { videoId } = Route.useParams();
   const watch = useQuery(watchQuery(videoId));
-  const player = useRef<PlayerControl>(null);
+  const player = useRef<PlayerHandle>(null);
   if (watch.isPending) return <FullPageSpinner />;
   if (watch.isError) {
     const problem = asProblem(watch.error);

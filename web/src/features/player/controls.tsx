@@ -1,172 +1,266 @@
 import {
-  Captions,
+  AudioLines,
+  Captions as CaptionsIcon,
   Gauge,
-  Languages,
-  List,
   Maximize,
   Minimize,
   Pause,
   PictureInPicture2,
   Play,
   RotateCcw,
-  Settings2,
-  Volume1,
-  Volume2,
-  VolumeX,
+  Settings,
+  SlidersHorizontal,
+  TableOfContents,
 } from "lucide-react";
+import { cn } from "@/lib/cn";
 import { formatClock } from "@/lib/format";
+import { trackLabel } from "./caption-text";
+import { chapterIndexAt } from "./chapters";
 import { ControlButton } from "./control-button";
-import { ControlMenu } from "./control-menu";
-import { chapterAt, RATES } from "./keys";
+import { speeds } from "./keyboard";
+import { type MenuSection, PlayerMenu } from "./menu";
+import type { Playback } from "./playback";
+import type { PlaybackState } from "./playback-state";
+import { autoLabel } from "./quality";
 import { SeekBar } from "./seek-bar";
 import type { PlayerSource } from "./types";
-import type { HlsHandle } from "./use-hls";
-import type { MediaState } from "./use-media";
-
-export type MenuName = "captions" | "settings" | "chapters" | null;
+import type { PlayerActions } from "./use-actions";
+import type { Captions } from "./use-captions";
+import { type MediaState, usePosition } from "./use-media";
+import { Volume } from "./volume";
 
 type ControlsProps = {
-  source: PlayerSource;
+  video: HTMLVideoElement | null;
+  playback: Playback;
+  state: PlaybackState;
   media: MediaState;
-  stream: HlsHandle;
+  source: PlayerSource;
+  captions: Captions;
+  actions: PlayerActions;
+  durationSeconds: number;
   fullscreen: boolean;
-  canPip: boolean;
-  menu: MenuName;
-  onMenu: (menu: MenuName) => void;
-  act: {
-    toggle: () => void;
-    seek: (seconds: number) => void;
-    setVolume: (volume: number) => void;
-    toggleMuted: () => void;
-    setRate: (rate: number) => void;
-    setCaption: (id: number) => void;
-    toggleFullscreen: () => void;
-    togglePip: () => void;
-  };
+  size: { width: number; height: number };
+  visible: boolean;
+  openMenu: string | null;
+  onOpenMenu(id: string | null): void;
+  onScrub(scrubbing: boolean): void;
 };
 
-export function Controls({ source, media, stream, fullscreen, canPip, menu, onMenu, act }: ControlsProps) {
-  const { tracks } = stream;
-  const VolumeIcon = media.muted || media.volume === 0 ? VolumeX : media.volume < 0.5 ? Volume1 : Volume2;
-  const chapter = chapterAt(source.chapters, media.time);
-  const settings = [
-    ...(tracks.qualities.length > 0
-      ? [
-          {
-            name: "Quality",
-            choices: [
-              { id: -1, label: tracks.playing ? `Auto (${tracks.playing})` : "Auto" },
-              ...tracks.qualities,
-            ],
-            chosen: tracks.quality,
-            onChoose: stream.setQuality,
-          },
-        ]
-      : []),
-    {
-      name: "Speed",
-      choices: RATES.map((rate) => ({ id: rate, label: rate === 1 ? "Normal" : `${rate}×` })),
-      chosen: media.rate,
-      onChoose: act.setRate,
-    },
-    ...(tracks.audios.length > 1
-      ? [{ name: "Sound", choices: tracks.audios, chosen: tracks.audio, onChoose: stream.setAudio }]
-      : []),
-  ];
-  const opener = (name: MenuName) => ({
-    open: menu === name,
-    onOpen: (open: boolean) => onMenu(open ? name : null),
+/** Below this width the menus share one button. */
+const wideFrom = 600;
+
+export function Controls(props: ControlsProps) {
+  const { video, playback, media, source, captions, actions, durationSeconds, size, visible } = props;
+  const { openMenu, onOpenMenu, fullscreen } = props;
+  const sections = useSections(props);
+  const wide = size.width >= wideFrom;
+  const own = wide ? sections : sections.filter((section) => section.id === "captions");
+  const more = wide ? [] : sections.filter((section) => section.id !== "captions");
+  if (!wide && actions.togglePictureInPicture) more.push(pictureInPicture(actions.togglePictureInPicture));
+  const clockFrom = durationSeconds >= 3600 ? 420 : 340;
+  const playLabel = media.ended ? "Play again" : media.paused ? "Play" : "Pause";
+  const menuProps = (id: string) => ({
+    open: openMenu === id,
+    onOpenChange: (open: boolean) => onOpenMenu(open ? id : null),
+    playerHeight: size.height,
   });
   return (
-    <div className="pointer-events-none grid bg-linear-to-t from-black/85 to-transparent px-3 pt-10 pb-1.5 text-white *:pointer-events-auto">
-      <SeekBar
-        time={media.time}
-        duration={media.duration}
-        bufferedEnd={media.bufferedEnd}
-        chapters={source.chapters}
-        storyboardUrl={source.storyboardUrl}
-        onSeek={act.seek}
-      />
-      <div className="flex items-center">
-        <ControlButton
-          label={media.ended ? "Play again" : media.paused ? "Play" : "Pause"}
-          onClick={act.toggle}
-        >
-          {media.ended ? <RotateCcw /> : media.paused ? <Play /> : <Pause />}
-        </ControlButton>
-        <div className="group/volume flex items-center">
-          <ControlButton label={media.muted ? "Unmute" : "Mute"} onClick={act.toggleMuted}>
-            <VolumeIcon />
-          </ControlButton>
-          <input
-            type="range"
-            aria-label="Volume"
-            aria-valuetext={`${Math.round(media.volume * 100)} %`}
-            min={0}
-            max={1}
-            step={0.05}
-            value={media.muted ? 0 : media.volume}
-            onChange={(event) => act.setVolume(event.target.valueAsNumber)}
-            onKeyDown={(event) => event.stopPropagation()}
-            className="h-1 w-0 cursor-pointer accent-white opacity-0 transition-[width,opacity] group-focus-within/volume:w-16 group-focus-within/volume:opacity-100 group-hover/volume:w-16 group-hover/volume:opacity-100 @max-md:hidden"
-          />
-        </div>
-        <p className="min-w-0 flex-1 truncate px-2 text-sm">
-          {formatClock(media.time)}
-          <span className="text-white/75"> / {formatClock(media.duration)}</span>
-          {chapter && <span className="text-white/75 @max-md:hidden"> · {chapter.title}</span>}
-        </p>
-        {source.chapters.length > 0 && (
-          <ControlMenu
-            label="Chapters"
-            icon={<List />}
-            groups={[
-              {
-                name: "Chapters",
-                choices: source.chapters.map(({ startSeconds, title }) => ({
-                  id: startSeconds,
-                  label: `${formatClock(startSeconds)}  ${title}`,
-                })),
-                chosen: chapter?.startSeconds ?? -1,
-                onChoose: act.seek,
-              },
-            ]}
-            {...opener("chapters")}
-          />
-        )}
-        {tracks.captions.length > 0 && (
-          <ControlMenu
-            label="Captions"
-            icon={tracks.caption >= 0 ? <Captions className="fill-white/30" /> : <Captions />}
-            groups={[
-              {
-                name: "Captions",
-                choices: [{ id: -1, label: "Off" }, ...tracks.captions],
-                chosen: tracks.caption,
-                onChoose: act.setCaption,
-              },
-            ]}
-            {...opener("captions")}
-          />
-        )}
-        <ControlMenu
-          label={tracks.audios.length > 1 ? "Quality, speed and sound" : "Quality and speed"}
-          icon={media.rate !== 1 ? <Gauge /> : tracks.audios.length > 1 ? <Languages /> : <Settings2 />}
-          groups={settings}
-          {...opener("settings")}
+    <div
+      data-controls=""
+      className={cn(
+        "pointer-events-none absolute inset-x-0 bottom-0 bg-linear-to-t from-black/90 via-black/65 to-transparent px-2 pt-12 pb-1 transition-opacity duration-200 sm:px-3",
+        visible && "*:pointer-events-auto",
+        // A tap on what is not seen only shows it; a mouse has shown it by coming there.
+        !visible && "opacity-0 *:pointer-events-auto any-pointer-coarse:*:pointer-events-none",
+      )}
+    >
+      <div className="px-1.5">
+        <SeekBar
+          video={video}
+          playback={playback}
+          durationSeconds={durationSeconds}
+          chapters={source.chapters}
+          storyboardUrl={source.storyboardUrl}
+          onScrub={props.onScrub}
         />
-        {canPip && (
-          <ControlButton label="Picture in picture" onClick={act.togglePip} className="@max-sm:hidden">
-            <PictureInPicture2 />
-          </ControlButton>
-        )}
+      </div>
+      <div className="flex items-center gap-0.5">
         <ControlButton
-          label={fullscreen ? "Leave full screen" : "Full screen"}
-          onClick={act.toggleFullscreen}
-        >
-          {fullscreen ? <Minimize /> : <Maximize />}
-        </ControlButton>
+          icon={media.ended ? RotateCcw : media.paused ? Play : Pause}
+          label={playLabel}
+          shortcut="k"
+          edge="left"
+          onClick={actions.togglePlay}
+          className="[&_svg]:fill-current"
+        />
+        <Volume
+          volume={media.volume}
+          muted={media.muted}
+          withSlider={size.width >= 480}
+          onMute={actions.toggleMute}
+          onVolume={actions.setVolume}
+        />
+        <Clock
+          video={video}
+          playback={playback}
+          durationSeconds={durationSeconds}
+          short={size.width < clockFrom}
+        />
+        <div className="grow" />
+        {more.length > 0 && (
+          <PlayerMenu label="Settings" icon={Settings} sections={more} {...menuProps("more")} />
+        )}
+        {own.map((section) => (
+          <PlayerMenu
+            key={section.id}
+            label={section.label}
+            icon={section.icon}
+            sections={[section]}
+            lit={section.id === "captions" && captions.chosen !== null}
+            {...menuProps(section.id)}
+          />
+        ))}
+        {wide && actions.togglePictureInPicture && (
+          <ControlButton
+            icon={PictureInPicture2}
+            label={media.pictureInPicture ? "Leave picture in picture" : "Picture in picture"}
+            aria-pressed={media.pictureInPicture}
+            edge={actions.toggleFullscreen ? undefined : "right"}
+            onClick={actions.togglePictureInPicture}
+          />
+        )}
+        {actions.toggleFullscreen && (
+          <ControlButton
+            icon={fullscreen ? Minimize : Maximize}
+            label={fullscreen ? "Leave full screen" : "Full screen"}
+            shortcut="f"
+            edge="right"
+            onClick={actions.toggleFullscreen}
+          />
+        )}
       </div>
     </div>
   );
+}
+
+type ClockProps = {
+  video: HTMLVideoElement | null;
+  playback: Playback;
+  durationSeconds: number;
+  short: boolean;
+};
+
+function Clock({ video, playback, durationSeconds, short }: ClockProps) {
+  const position = usePosition(video, playback);
+  return (
+    <span className="shrink-0 px-1.5 text-sm whitespace-nowrap text-white tabular-nums">
+      {formatClock(position)}
+      {!short && ` / ${formatClock(durationSeconds)}`}
+    </span>
+  );
+}
+
+function pictureInPicture(toggle: () => void): MenuSection {
+  const icon = PictureInPicture2;
+  return {
+    id: "pip",
+    label: "Picture in picture",
+    icon,
+    summary: "",
+    value: "",
+    choices: [],
+    choose: toggle,
+  };
+}
+
+const off = "off";
+const auto = "auto";
+
+function useSections({
+  video,
+  playback,
+  state,
+  media,
+  source,
+  captions,
+  actions,
+}: ControlsProps): MenuSection[] {
+  const position = usePosition(video, playback);
+  const { chapters } = source;
+  const sections: MenuSection[] = [];
+  if (chapters.length > 0) {
+    const at = chapterIndexAt(chapters, position);
+    sections.push({
+      id: "chapters",
+      label: "Chapters",
+      icon: TableOfContents,
+      summary: chapters[at]?.title ?? "",
+      value: String(at),
+      choices: chapters.map(({ title, startSeconds }, index) => ({
+        value: String(index),
+        label: title,
+        detail: formatClock(startSeconds),
+      })),
+      choose: (value) => playback.seek(chapters[Number(value)]?.startSeconds ?? 0),
+    });
+  }
+  if (state.audioTracks.length > 1) {
+    const tracks = state.audioTracks.map(({ id, name, language }) => ({
+      value: String(id),
+      label: trackLabel(name, language, `Sound ${id + 1}`),
+    }));
+    const value = String(state.audioTrack);
+    sections.push({
+      id: "audio",
+      label: "Sound track",
+      icon: AudioLines,
+      summary: tracks.find((track) => track.value === value)?.label ?? "",
+      value,
+      choices: tracks,
+      choose: (id) => playback.chooseAudio(Number(id)),
+    });
+  }
+  sections.push({
+    id: "speed",
+    label: "Speed",
+    icon: Gauge,
+    summary: speedLabel(media.rate),
+    value: String(media.rate),
+    choices: speeds.map((speed) => ({ value: String(speed), label: speedLabel(speed) })),
+    choose: (value) => actions.setSpeed(Number(value)),
+  });
+  if (state.qualities.length > 0) {
+    const first = autoLabel(state.chosen === null ? state.playing : null);
+    sections.push({
+      id: "quality",
+      label: "Quality",
+      icon: SlidersHorizontal,
+      summary: state.chosen ?? first,
+      value: state.chosen ?? auto,
+      choices: [
+        { value: auto, label: first },
+        ...state.qualities.map(({ label }) => ({ value: label, label })),
+      ],
+      choose: (value) => playback.choose(value === auto ? null : value),
+    });
+  }
+  if (captions.tracks.length > 0) {
+    sections.push({
+      id: "captions",
+      label: "Captions",
+      icon: CaptionsIcon,
+      summary: captions.chosen?.label ?? "Off",
+      value: captions.chosen?.id ?? off,
+      choices: [
+        { value: off, label: "Off" },
+        ...captions.tracks.map(({ id, label }) => ({ value: id, label })),
+      ],
+      choose: (id) => actions.chooseCaptions(captions.tracks.find((track) => track.id === id) ?? null),
+    });
+  }
+  return sections;
+}
+
+function speedLabel(rate: number): string {
+  return rate === 1 ? "Normal" : `${rate}×`;
 }

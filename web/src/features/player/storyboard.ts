@@ -1,7 +1,6 @@
-/** One little picture: part of a sheet, shown from `start` (inclusive) to `end` (exclusive), in seconds. */
 export type Tile = {
-  start: number;
-  end: number;
+  startSeconds: number;
+  endSeconds: number;
   url: string;
   x: number;
   y: number;
@@ -9,37 +8,55 @@ export type Tile = {
   height: number;
 };
 
-const TIMING = /^\s*((?:\d+:)?\d{1,2}:\d{1,2}\.\d{1,3})\s+-->\s+((?:\d+:)?\d{1,2}:\d{1,2}\.\d{1,3})/;
-const PART = /^(.*)#xywh=(?:pixel:)?(\d+),(\d+),(\d+),(\d+)\s*$/;
+const timing = /^((?:\d+:)?\d{1,2}:\d{2}[.,]\d{3})[ \t]+-->[ \t]+((?:\d+:)?\d{1,2}:\d{2}[.,]\d{3})/;
+const fragment = /^(.*)#xywh=(?:pixel:)?(\d+),(\d+),(\d+),(\d+)$/;
 
-/** The tiles of a WebVTT whose cues are `address#xywh=x,y,w,h`, in order of time; cues that are something else are left out. */
-export function parseStoryboard(text: string, baseUrl: string): Tile[] {
+/**
+ * Read a WebVTT storyboard: cues of `address#xywh=x,y,w,h`, addresses relative to `baseUrl`.
+ *
+ * Cues that are something else are left out. The tiles are in order of their start.
+ */
+export function parseStoryboard(vtt: string, baseUrl: string): Tile[] {
   const tiles: Tile[] = [];
-  for (const block of text.replace(/\r\n?/g, "\n").split(/\n{2,}/)) {
-    const lines = block.split("\n");
-    const at = lines.findIndex((line) => TIMING.test(line));
-    const timing = TIMING.exec(lines[at] ?? "");
-    const part = PART.exec(lines[at + 1] ?? "");
-    if (!timing?.[1] || !timing[2] || !part) continue;
-    const [x, y, width, height] = part.slice(2).map(Number) as [number, number, number, number];
-    if (!width || !height) continue;
-    const url = new URL(part[1] ?? "", baseUrl).href;
-    tiles.push({ start: seconds(timing[1]), end: seconds(timing[2]), url, x, y, width, height });
+  for (const block of vtt.replace(/\r\n?/g, "\n").split(/\n{2,}/)) {
+    const lines = block.split("\n").map((line) => line.trim());
+    const at = lines.findIndex((line) => timing.test(line));
+    const times = timing.exec(lines[at] ?? "");
+    const place = fragment.exec(lines[at + 1] ?? "");
+    if (!times?.[1] || !times[2] || !place) continue;
+    const url = resolve(place[1] ?? "", baseUrl);
+    const [x = 0, y = 0, width = 0, height = 0] = place.slice(2).map(Number);
+    const [startSeconds, endSeconds] = [secondsOf(times[1]), secondsOf(times[2])];
+    if (!url || !width || !height || endSeconds <= startSeconds) continue;
+    tiles.push({ startSeconds, endSeconds, url, x, y, width, height });
   }
-  return tiles.sort((one, other) => one.start - other.start);
+  return tiles.sort((a, b) => a.startSeconds - b.startSeconds);
 }
 
-function seconds(clock: string): number {
-  return clock.split(":").reduce((sum, part) => sum * 60 + Number(part), 0);
-}
-
-/** The tile for a moment: the last that has begun. */
-export function tileAt(tiles: readonly Tile[], time: number): Tile | undefined {
-  let [low, high] = [0, tiles.length];
+/** The tile for a time: the one that is on, or the last before it; null before the first. */
+export function tileAt(tiles: readonly Tile[], seconds: number): Tile | null {
+  let low = 0;
+  let high = tiles.length;
   while (low < high) {
     const middle = (low + high) >> 1;
-    if ((tiles[middle]?.start ?? 0) <= time) low = middle + 1;
+    if ((tiles[middle]?.startSeconds ?? 0) <= seconds) low = middle + 1;
     else high = middle;
   }
-  return tiles[low - 1] ?? tiles[0];
+  return tiles[low - 1] ?? null;
+}
+
+function secondsOf(clock: string): number {
+  return clock
+    .replace(",", ".")
+    .split(":")
+    .reduce((sum, part) => sum * 60 + Number(part), 0);
+}
+
+function resolve(address: string, baseUrl: string): string | null {
+  try {
+    const url = new URL(address, baseUrl);
+    return /^https?:$/.test(url.protocol) ? url.href : null;
+  } catch {
+    return null;
+  }
 }

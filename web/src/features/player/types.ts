@@ -1,4 +1,7 @@
-/** What is played, as the API tells it. */
+export type PlayerCaption = { name: string; url: string; language: string; title: string; forced: boolean };
+export type PlayerChapter = { startSeconds: number; title: string };
+
+/** What a player needs to know of a video. Addresses are complete; null means: not made. */
 export type PlayerSource = {
   playbackUrl: string;
   posterUrl: string | null;
@@ -7,19 +10,13 @@ export type PlayerSource = {
   title: string;
   width: number | null;
   height: number | null;
-  captions: readonly { name: string; url: string; language: string; title: string; forced: boolean }[];
-  chapters: readonly Chapter[];
-  /** Changes when the stream has got more qualities; they come in at a moment when nobody notices. */
-  revision: string;
+  captions: PlayerCaption[];
+  /** In order of their start. */
+  chapters: PlayerChapter[];
+  /** Another value for the same video means that its playlist lists more now: the video's status, say. */
+  revision?: string;
 };
 
-export type Chapter = { startSeconds: number; title: string };
+export type PlayerHandle = { seek(seconds: number): void; currentTime(): number };
 
-/** What the page around may ask of the player. */
-export type PlayerControl = {
-  seek: (seconds: number) => void;
-  currentTime: () => number;
-};
-
-/** One entry of a menu of the player: a quality, a language. */
-export type Choice = { id: number; label: string };
+export type PlayerProblem = { kind: "network" | "expired" | "media" | "unsupported"; message: string };

@@ -1,24 +1,36 @@
-import { type RefObject, useEffect, useState } from "react";
+import { useEffect, useMemo, useState } from "react";
 
-type IphoneVideo = HTMLVideoElement & { webkitEnterFullscreen?: () => void };
+/** The iPhone has no full screen for elements, only its own for a video. */
+type AppleVideo = HTMLVideoElement & { webkitEnterFullscreen?: () => void };
 
-/** Whether the player fills the screen, and how to change it; an iPhone can only fill it with the bare video. */
 export function useFullscreen(
-  root: RefObject<HTMLElement | null>,
-  video: RefObject<HTMLVideoElement | null>,
-): [boolean, () => void] {
-  const [full, setFull] = useState(false);
+  root: HTMLElement | null,
+  video: AppleVideo | null,
+): { fullscreen: boolean; toggleFullscreen: (() => void) | null } {
+  const [fullscreen, setFullscreen] = useState(false);
   useEffect(() => {
-    const read = () =>
-      setFull(document.fullscreenElement !== null && document.fullscreenElement === root.current);
+    const read = () => setFullscreen(root !== null && document.fullscreenElement === root);
     document.addEventListener("fullscreenchange", read);
     return () => document.removeEventListener("fullscreenchange", read);
   }, [root]);
-  const toggle = () => {
-    if (document.fullscreenElement) void document.exitFullscreen();
-    else if (root.current?.requestFullscreen)
-      root.current.requestFullscreen().catch(() => undefined); // a frame may forbid it
-    else (video.current as IphoneVideo | null)?.webkitEnterFullscreen?.();
-  };
-  return [full, toggle];
+  useEffect(() => {
+    if (!fullscreen) return;
+    // Room kept for a scroll bar would be a bright stripe beside the picture.
+    const { style } = document.documentElement;
+    style.scrollbarGutter = "auto";
+    return () => {
+      style.scrollbarGutter = "";
+    };
+  }, [fullscreen]);
+  const toggleFullscreen = useMemo(() => {
+    if (root && document.fullscreenEnabled) {
+      return () => {
+        const change =
+          document.fullscreenElement === root ? document.exitFullscreen() : root.requestFullscreen();
+        change.catch(() => undefined); // refused, without a gesture say: nothing has changed, and that is seen
+      };
+    }
+    return video?.webkitEnterFullscreen ? () => video.webkitEnterFullscreen?.() : null;
+  }, [root, video]);
+  return { fullscreen, toggleFullscreen };
 }

@@ -1,31 +1,46 @@
-import { useEffect, useRef } from "react";
-import type { PlayerSource } from "./types";
+import { useEffect } from "react";
+import type { Playback } from "./playback";
 
-type Acts = { toggle: () => void; seek: (seconds: number) => void };
+type Session = { title: string; posterUrl: string | null; started: boolean; paused: boolean };
 
-/** Tell the system what is playing, so that its media keys and its lock screen work. */
-export function useMediaSession(source: PlayerSource, acts: Acts, time: number): void {
-  const now = useRef({ acts, time });
+/** Title, picture and buttons for the system's media controls, from the first play on. */
+export function useMediaSession(
+  video: HTMLVideoElement | null,
+  playback: Playback,
+  { title, posterUrl, started, paused }: Session,
+): void {
   useEffect(() => {
-    now.current = { acts, time };
-  });
-  const { title, posterUrl } = source;
-  useEffect(() => {
-    if (!("mediaSession" in navigator)) return;
-    const { mediaSession } = navigator;
-    mediaSession.metadata = new MediaMetadata({ title, artwork: posterUrl ? [{ src: posterUrl }] : [] });
-    const by = (offset: number) => () => now.current.acts.seek(now.current.time + offset);
-    const handlers: [MediaSessionAction, MediaSessionActionHandler][] = [
-      ["play", () => now.current.acts.toggle()],
-      ["pause", () => now.current.acts.toggle()],
-      ["seekbackward", by(-10)],
-      ["seekforward", by(10)],
-      ["seekto", ({ seekTime }) => seekTime !== undefined && now.current.acts.seek(seekTime)],
-    ];
-    for (const [action, handler] of handlers) mediaSession.setActionHandler(action, handler);
+    if (!started || !("mediaSession" in navigator)) return;
+    const artwork = posterUrl ? [{ src: new URL(posterUrl, document.baseURI).href }] : [];
+    navigator.mediaSession.metadata = new MediaMetadata({ title, artwork });
     return () => {
-      mediaSession.metadata = null;
-      for (const [action] of handlers) mediaSession.setActionHandler(action, null);
+      navigator.mediaSession.metadata = null;
     };
-  }, [title, posterUrl]);
+  }, [title, posterUrl, started]);
+  useEffect(() => {
+    if (!video || !started || !("mediaSession" in navigator)) return;
+    const handlers: [MediaSessionAction, MediaSessionActionHandler][] = [
+      ["play", () => void video.play().catch(() => undefined)],
+      ["pause", () => video.pause()],
+      ["seekbackward", ({ seekOffset }) => playback.seek(playback.position() - (seekOffset ?? 10))],
+      ["seekforward", ({ seekOffset }) => playback.seek(playback.position() + (seekOffset ?? 10))],
+      ["seekto", ({ seekTime }) => playback.seek(seekTime ?? playback.position())],
+    ];
+    for (const [action, handler] of handlers) setHandler(action, handler);
+    return () => {
+      for (const [action] of handlers) setHandler(action, null);
+    };
+  }, [video, playback, started]);
+  useEffect(() => {
+    if (started && "mediaSession" in navigator)
+      navigator.mediaSession.playbackState = paused ? "paused" : "playing";
+  }, [started, paused]);
+}
+
+function setHandler(action: MediaSessionAction, handler: MediaSessionActionHandler | null): void {
+  try {
+    navigator.mediaSession.setActionHandler(action, handler);
+  } catch {
+    // A browser that does not know the action has no button for it either.
+  }
 }

@@ -1,104 +1,113 @@
-import { type RefObject, useEffect, useState } from "react";
-import { readStored, writeStored } from "@/lib/stored";
+import { useEffect, useState, useSyncExternalStore } from "react";
+import type { Playback } from "./playback";
+import { readSettings, saveSettings } from "./settings";
 
-/** What a media element tells of itself. Times in seconds. */
 export type MediaState = {
   paused: boolean;
   ended: boolean;
+  /** Something was played: the poster is gone. */
   started: boolean;
   waiting: boolean;
-  time: number;
-  duration: number;
-  bufferedEnd: number;
+  durationSeconds: number | null;
   volume: number;
   muted: boolean;
   rate: number;
+  pictureInPicture: boolean;
 };
 
-const EVENTS = [
-  "play",
-  "playing",
-  "pause",
-  "ended",
-  "timeupdate",
-  "seeking",
-  "seeked",
-  "durationchange",
-  "progress",
-  "volumechange",
-  "ratechange",
-  "waiting",
-  "canplay",
-  "loadeddata",
-  "emptied",
-] as const;
+const initial: MediaState = {
+  paused: true,
+  ended: false,
+  started: false,
+  waiting: false,
+  durationSeconds: null,
+  volume: 1,
+  muted: false,
+  rate: 1,
+  pictureInPicture: false,
+};
+const changes = [
+  ..."play pause playing ended waiting canplay seeking seeked loadeddata durationchange volumechange".split(
+    " ",
+  ),
+  ..."ratechange timeupdate stalled enterpictureinpicture leavepictureinpicture".split(" "),
+];
 
-const KEY = "echo:player";
-type Kept = { volume: number; muted: boolean; rate: number };
-
-function kept(): Kept {
-  try {
-    const { volume, muted, rate } = JSON.parse(readStored(KEY) ?? "{}") as Partial<Kept>;
-    return { volume: volume ?? 1, muted: muted ?? false, rate: rate ?? 1 };
-  } catch {
-    return { volume: 1, muted: false, rate: 1 };
-  }
-}
-
-function bufferedEnd(media: HTMLMediaElement): number {
-  for (let index = 0; index < media.buffered.length; index += 1) {
-    if (
-      media.buffered.start(index) <= media.currentTime + 0.1 &&
-      media.currentTime <= media.buffered.end(index)
-    ) {
-      return media.buffered.end(index);
-    }
-  }
-  return media.currentTime;
-}
-
-/** Follow a media element; volume and speed are as this browser had them last. */
-export function useMedia(ref: RefObject<HTMLVideoElement | null>, knownDuration: number | null): MediaState {
-  const [state, setState] = useState<MediaState>(() => ({
-    paused: true,
-    ended: false,
-    started: false,
-    waiting: false,
-    time: 0,
-    duration: knownDuration ?? 0,
-    bufferedEnd: 0,
-    ...kept(),
-  }));
+/** What the element does, without its time: that changes too often for everything to be drawn again. */
+export function useMedia(video: HTMLVideoElement | null): MediaState {
+  const [state, setState] = useState(initial);
   useEffect(() => {
-    const media = ref.current;
-    if (!media) return;
-    const { volume, muted, rate } = kept();
-    Object.assign(media, { volume, muted, defaultPlaybackRate: rate, playbackRate: rate });
-    const read = (event: Event) => {
-      setState((before) => ({
-        paused: media.paused,
-        ended: media.ended,
-        started: before.started || event.type === "playing" || media.currentTime > 0,
-        waiting: !media.paused && media.readyState < HTMLMediaElement.HAVE_FUTURE_DATA && !media.ended,
-        time: media.currentTime,
-        duration:
-          Number.isFinite(media.duration) && media.duration > 0 ? media.duration : (knownDuration ?? 0),
-        bufferedEnd: bufferedEnd(media),
-        volume: media.volume,
-        muted: media.muted,
-        rate: media.playbackRate,
-      }));
-      if (event.type === "volumechange" || event.type === "ratechange") {
-        writeStored(
-          KEY,
-          JSON.stringify({ volume: media.volume, muted: media.muted, rate: media.playbackRate }),
-        );
-      }
-    };
-    for (const name of EVENTS) media.addEventListener(name, read);
-    return () => {
-      for (const name of EVENTS) media.removeEventListener(name, read);
-    };
-  }, [ref, knownDuration]);
+    if (!video) return;
+    const kept = readSettings();
+    video.volume = kept.volume;
+    video.muted = kept.muted;
+    video.defaultPlaybackRate = kept.rate; // what a load resets the rate to
+    video.playbackRate = kept.rate;
+    const gone = new AbortController();
+    const read = () => setState((before) => same(before, snapshot(video, before.started)));
+    for (const name of changes) video.addEventListener(name, read, { signal: gone.signal });
+    video.addEventListener(
+      "volumechange",
+      () => saveSettings({ volume: video.volume, muted: video.muted }),
+      gone,
+    );
+    read();
+    return () => gone.abort();
+  }, [video]);
   return state;
+}
+
+function snapshot(video: HTMLVideoElement, started: boolean): MediaState {
+  return {
+    paused: video.paused,
+    ended: video.ended,
+    started: started || video.played.length > 0,
+    waiting: !video.ended && (video.paused ? video.seeking && video.readyState < 2 : video.readyState < 3),
+    durationSeconds: Number.isFinite(video.duration) ? video.duration : null,
+    volume: video.volume,
+    muted: video.muted,
+    rate: video.playbackRate,
+    pictureInPicture: document.pictureInPictureElement === video,
+  };
+}
+
+function same(before: MediaState, now: MediaState): MediaState {
+  const names = Object.keys(now) as (keyof MediaState)[];
+  return names.every((name) => before[name] === now[name]) ? before : now;
+}
+
+/** The position in seconds, several times a second. */
+export function usePosition(video: HTMLVideoElement | null, playback: Playback): number {
+  return useSyncExternalStore(
+    (changed) => {
+      const gone = new AbortController();
+      for (const name of ["timeupdate", "seeking", "seeked", "loadeddata"]) {
+        video?.addEventListener(name, changed, gone);
+      }
+      const leave = playback.subscribe(changed);
+      return () => {
+        gone.abort();
+        leave();
+      };
+    },
+    () => playback.position(),
+  );
+}
+
+export type Range = readonly [startSeconds: number, endSeconds: number];
+
+export function useBuffered(video: HTMLVideoElement | null): readonly Range[] {
+  const [ranges, setRanges] = useState<readonly Range[]>([]);
+  useEffect(() => {
+    if (!video) return;
+    const gone = new AbortController();
+    const read = () => {
+      const { buffered } = video;
+      setRanges(Array.from({ length: buffered.length }, (_, at) => [buffered.start(at), buffered.end(at)]));
+    };
+    for (const name of ["progress", "seeked", "loadeddata", "timeupdate"])
+      video.addEventListener(name, read, gone);
+    return () => gone.abort();
+  }, [video]);
+  return ranges;
 }

@@ -1,12 +1,13 @@
 import { useQueryClient } from "@tanstack/react-query";
 import type { Ref } from "react";
 import type { Schemas } from "@/api/client";
-import { Player, type PlayerControl } from "@/features/player/player";
+import { Player } from "@/features/player/player";
+import type { PlayerHandle } from "@/features/player/types";
 import { watchQuery } from "./watch-query";
 
 type PublicPlayerProps = {
   video: Schemas["WatchPage"];
-  control?: Ref<PlayerControl>;
+  control?: Ref<PlayerHandle>;
   fill?: boolean;
   className?: string;
 };

@@ -1,7 +1,7 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { lazy, type Ref, Suspense } from "react";
 import { Progress, Skeleton } from "@/components/status";
-import type { PlayerControl } from "@/features/player/player";
+import type { PlayerHandle } from "@/features/player/types";
 import { ContinueUpload } from "@/features/uploads/continue-upload";
 import { uploadSentence } from "@/features/uploads/upload-line";
 import { useUploads } from "@/features/uploads/use-uploads";
@@ -11,7 +11,7 @@ import { type TaggedDetails, videoQuery } from "./queries";
 const Player = lazy(() => import("@/features/player/player").then(({ Player }) => ({ default: Player })));
 
 /** Where the picture is: the player, or why there is none yet. */
-export function Stage({ video, control }: { video: TaggedDetails; control: Ref<PlayerControl> }) {
+export function Stage({ video, control }: { video: TaggedDetails; control: Ref<PlayerHandle> }) {
   const queryClient = useQueryClient();
   const upload = useUploads().find((one) => one.videoId === video.videoId && one.state !== "done");
   if (video.playable && video.playbackUrl) {
