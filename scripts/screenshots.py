@@ -106,7 +106,7 @@ def take(browser: Browser, url: str, films: list[Path], out: Path, *, everything
     page.wait_for_timeout(1500)
     shoot("job")
     page.get_by_role("link", name="Echo, my videos").click()
-    wait_until(lambda: page.get_by_text("Ready", exact=True).count() >= len(films) - 1)
+    wait_until(lambda: page.locator("article img").count() == len(films))
     shoot("dashboard")
 
     page.get_by_role("link", name=MAIN, exact=True).click()
@@ -123,9 +123,9 @@ def take(browser: Browser, url: str, films: list[Path], out: Path, *, everything
     page.get_by_role("button", name="Dismiss", exact=True).click()
     link = page.get_by_label("Link", exact=True).input_value()
     page.reload()
-    page.get_by_role("button", name="Play the video").click()
+    page.get_by_role("button", name="Play", exact=True).first.click()
     wait_until(lambda: playing_for(page) > 6)
-    page.get_by_role("button", name="Pause", exact=True).click()
+    page.get_by_role("button", name="Pause", exact=True).last.click()
 
     def point() -> None:
         slider = page.get_by_role("slider", name="Position").bounding_box()
@@ -138,9 +138,9 @@ def take(browser: Browser, url: str, films: list[Path], out: Path, *, everything
     page.get_by_text("transcode_ffmpeg").wait_for()
     shoot("settings")
     page.goto(link)
-    page.get_by_role("button", name="Play the video").click()
+    page.get_by_role("button", name="Play", exact=True).first.click()
     wait_until(lambda: playing_for(page) > 12)
-    page.get_by_role("button", name="Pause", exact=True).click()
+    page.get_by_role("button", name="Pause", exact=True).last.click()
     shoot("watch")
     context.close()
 
