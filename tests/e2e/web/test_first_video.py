@@ -24,6 +24,7 @@ RECORD = """() => {
 """Lost when the page is loaded again."""
 
 
+@pytest.mark.complaint(4)
 def test_sign_up_upload_play_and_describe(sign_up: SignUp, short_clip: Path) -> None:
     ada = sign_up()
     page = ada.page

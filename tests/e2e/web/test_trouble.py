@@ -30,6 +30,7 @@ def try_again(page: Page, api: Api, job_id: str) -> None:
     wait_for("it fails again", lambda: failed_at(api, job_id) not in {None, before})
 
 
+@pytest.mark.complaint(5)
 def test_file_that_is_no_video_says_why_and_what_to_do(sign_up: SignUp, tmp_path: Path) -> None:
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"This is not a video.\n" * 5000)
@@ -62,6 +63,7 @@ def test_file_that_is_no_video_says_why_and_what_to_do(sign_up: SignUp, tmp_path
     expect(reason.get_by_role("button", name="Try again")).to_be_enabled()
 
 
+@pytest.mark.complaint(7)
 def test_deleting_stops_the_processing(sign_up: SignUp, clips: Clips, instance: Instance) -> None:
     ada = sign_up()
     ada.guard.allow(NOT_FOUND)

@@ -69,6 +69,7 @@ def expect_uploaded(person: Person, name: str) -> None:
     expect(person.upload_line(name).get_by_text("Uploaded", exact=True)).to_be_visible(timeout=PATIENT_MS)
 
 
+@pytest.mark.complaint(9)
 def test_closing_the_page_loses_neither_bytes_nor_what_was_typed(
     sign_up: SignUp, short_clip: Path, tmp_path: Path
 ) -> None:
@@ -125,6 +126,7 @@ def test_upload_outlasts_a_network_that_is_gone(sign_up: SignUp, short_clip: Pat
     expect(ada.badge("film")).to_have_text("Ready", timeout=PROCESSED_MS)
 
 
+@pytest.mark.complaint(30)
 def test_processing_is_followed_again_after_the_network_was_gone(sign_up: SignUp, short_clip: Path) -> None:
     ada = sign_up()
     ada.guard.allow(CUT)
