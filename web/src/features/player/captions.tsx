@@ -7,7 +7,7 @@ export function CaptionLayer({ cues, playerWidth, aboveControls }: CaptionsProps
   const size = Math.max(14, Math.min(playerWidth * 0.023, 40));
   return (
     <div
-      className="pointer-events-none absolute inset-0 flex flex-col text-center"
+      className="pointer-events-none absolute inset-0 z-1 flex flex-col text-center"
       style={{ fontSize: size, lineHeight: 1.35 }}
       data-testid="captions"
     >

@@ -13,7 +13,7 @@ export function BigPlay({ paused, started, small, onToggle }: BigPlayProps) {
   return (
     <div
       className={cn(
-        "pointer-events-none absolute inset-0 grid place-items-center",
+        "pointer-events-none absolute inset-0 z-1 grid place-items-center",
         started && "hidden pointer-coarse:grid",
         small && "pb-14", // clear of the controls
       )}
