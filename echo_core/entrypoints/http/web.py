@@ -157,7 +157,7 @@ def page_policy(public_origin: str, auth_origin: str | None, storage_origins: It
             "script-src 'self'",
             "style-src 'self'",
             f"img-src 'self' data: blob: {media}",
-            f"media-src 'self' blob: data: {media}",
+            f"media-src 'self' blob: {media}",
             f"connect-src 'self' {talk}",
             "worker-src 'self' blob:",
             "font-src 'self'",

@@ -220,7 +220,7 @@ async def test_a_page_runs_and_talks_to_nothing_but_what_it_needs(build: Path) -
         "script-src": "'self'",
         "style-src": "'self'",
         "img-src": "'self' data: blob: https://video.example https://storage.example",
-        "media-src": "'self' blob: data: https://video.example https://storage.example",
+        "media-src": "'self' blob: https://video.example https://storage.example",
         "connect-src": (
             "'self' https://video.example wss://video.example https://abc.supabase.co https://storage.example"
         ),
