@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import re
 import shutil
@@ -168,3 +169,46 @@ def test_upload_of_gigabytes_takes_no_memory(sign_up: SignUp, tmp_path: Path) ->
     expect(ada.upload_line(film.name)).to_have_count(0)
     expect(ada.page.get_by_role("heading", name="Your first video")).to_be_visible()
     film.unlink()
+
+
+def test_files_are_dropped_anywhere_and_each_is_told_its_fate(sign_up: SignUp, short_clip: Path) -> None:
+    ada = sign_up()
+    page = ada.page
+    page.goto("/settings")
+    transfer = page.evaluate_handle(
+        """(clip) => {
+          const transfer = new DataTransfer();
+          const bytes = Uint8Array.from(atob(clip), (char) => char.charCodeAt(0));
+          transfer.items.add(new File([bytes], "dropped.mp4", { type: "video/mp4" }));
+          transfer.items.add(new File(["words"], "notes.txt", { type: "text/plain" }));
+          transfer.items.add(new File([], "empty.mp4", { type: "video/mp4" }));
+          return transfer;
+        }""",
+        base64.b64encode(short_clip.read_bytes()).decode(),
+    )
+    page.dispatch_event("body", "dragenter", {"dataTransfer": transfer})
+    expect(page.get_by_text("Drop to upload")).to_be_visible()
+    page.dispatch_event("body", "drop", {"dataTransfer": transfer})
+    expect(page.get_by_text("Drop to upload")).to_have_count(0)
+    expect(ada.upload_line("notes.txt")).to_contain_text("is not a video or a sound")
+    expect(ada.upload_line("empty.mp4")).to_contain_text("The file is empty.")
+    expect(ada.upload_line("dropped.mp4")).to_contain_text("Uploaded")
+    page.goto("/dashboard")
+    expect(page.get_by_role("article")).to_have_count(1)
+
+
+def test_an_upload_that_another_browser_began_goes_on_with_the_same_file_only(
+    sign_up: SignUp, short_clip: Path, tmp_path: Path
+) -> None:
+    ada = sign_up()
+    size = short_clip.stat().st_size
+    body = {"filename": short_clip.name, "contentType": "video/mp4", "sizeBytes": size}
+    ada.api().call("POST", "/api/v1/videos/signed-upload-url", expect=201, json=body)
+    ada.page.reload()
+    other = padded(short_clip, tmp_path / short_clip.name, size + 9)
+    ada.choose(other, button=f"Continue the upload of {short_clip.name}")
+    expect(ada.page.get_by_text("This is another file", exact=True)).to_be_visible()
+    ada.choose(short_clip, button=f"Continue the upload of {short_clip.name}")
+    expect_uploaded(ada, short_clip.name)
+    expect(ada.page.get_by_role("article")).to_have_count(1)
+    expect(ada.badge("short")).to_have_text("Ready", timeout=PROCESSED_MS)
