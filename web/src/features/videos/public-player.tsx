@@ -15,27 +15,15 @@ type PublicPlayerProps = {
 /** The player of a page that everybody may see. */
 export function PublicPlayer({ video, control, ...look }: PublicPlayerProps) {
   const queryClient = useQueryClient();
-  const { playbackUrl, posterUrl, storyboardUrl, durationSeconds, title, width, height, captions, chapters } =
-    video;
+  const { videoId, playbackUrl } = video;
   if (!playbackUrl) return null; // it stopped being playable between two looks
   return (
     <Player
-      source={{
-        playbackUrl,
-        posterUrl,
-        storyboardUrl,
-        durationSeconds,
-        title,
-        width,
-        height,
-        captions,
-        chapters,
-        revision: "",
-      }}
+      source={{ ...video, playbackUrl }}
       {...(control && { controlRef: control })}
       {...look}
       onExpired={async () =>
-        (await queryClient.fetchQuery({ ...watchQuery(video.videoId), staleTime: 0 })).playbackUrl
+        (await queryClient.fetchQuery({ ...watchQuery(videoId), staleTime: 0 })).playbackUrl
       }
     />
   );

@@ -16,32 +16,10 @@ export function Stage({ video, control }: { video: TaggedDetails; control: Ref<P
   const upload = useUploads().find((one) => one.videoId === video.videoId && one.state !== "done");
   if (video.playable && video.playbackUrl) {
     const revision = [...video.renditions, ...video.captions].map((one) => one.name).join(" ");
-    const {
-      playbackUrl,
-      posterUrl,
-      storyboardUrl,
-      durationSeconds,
-      title,
-      width,
-      height,
-      captions,
-      chapters,
-    } = video;
     return (
       <Suspense fallback={<Skeleton className="aspect-video rounded-2xl" />}>
         <Player
-          source={{
-            playbackUrl,
-            posterUrl,
-            storyboardUrl,
-            durationSeconds,
-            title,
-            width,
-            height,
-            captions,
-            chapters,
-            revision,
-          }}
+          source={{ ...video, playbackUrl: video.playbackUrl, revision }}
           className="overflow-hidden rounded-2xl"
           controlRef={control}
           onExpired={async () => {

@@ -1,11 +1,8 @@
-import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { EyeOff, Globe, Link as LinkIcon, Lock } from "lucide-react";
 import type { VideoItem } from "@/api/client";
 import { Badge, Progress } from "@/components/status";
-import { jobQuery } from "@/features/jobs/queries";
-import { usePolling } from "@/features/live/live";
-import { hasEnded } from "@/features/live/reduce";
+import { useJob } from "@/features/jobs/use-job";
 import { ContinueUpload } from "@/features/uploads/continue-upload";
 import { uploadSentence } from "@/features/uploads/upload-line";
 import { useUploads } from "@/features/uploads/use-uploads";
@@ -87,15 +84,7 @@ function RowProgress({ video }: { video: VideoItem }) {
 }
 
 function JobProgress(props: { jobId: string; title: string; percent: number | null; playable: boolean }) {
-  const polling = usePolling();
-  const job = useQuery({
-    ...jobQuery(props.jobId),
-    // One's place in the queue changes when others move, of which nothing is told.
-    refetchInterval: ({ state }) =>
-      state.data && hasEnded(state.data.state)
-        ? false
-        : polling || (state.data?.state === "queued" && 10_000),
-  });
+  const job = useJob(props.jobId);
   const percent = Math.max(job.data?.percent ?? 0, props.percent ?? 0);
   const told = [
     job.data?.state === "queued" || (job.data?.queuePosition ?? 0) > 0
