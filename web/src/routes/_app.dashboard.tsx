@@ -19,7 +19,7 @@ export const Route = createFileRoute("/_app/dashboard")({
   validateSearch: (search): VideoFilter => {
     const status = STATUSES.find((one) => one === search.status);
     const q = search.q === undefined ? "" : String(search.q).slice(0, 200);
-    return { ...(q && { q }), ...(status && { status }) };
+    return { q: q || undefined, status }; // said even when undefined: the router keeps what is left out as it came
   },
   loaderDeps: ({ search }) => search,
   loader: ({ context, deps }) => void context.queryClient.prefetchInfiniteQuery(videoListQuery(deps)),
