@@ -154,7 +154,10 @@ export function Player({ source, className, controlRef, fill = false, onExpired 
         <button
           type="button"
           aria-label="Play the video"
-          onClick={act.toggle}
+          onClick={() => {
+            act.toggle();
+            root.current?.focus({ preventScroll: true }); // this button goes; the shortcuts stay
+          }}
           className="absolute inset-0 z-10 m-auto grid size-14 @md:size-18 place-items-center rounded-full bg-[#b8321a] text-white shadow-float transition-transform hover:scale-105 focus-visible:outline-white"
         >
           <Play className="ml-1 size-6 fill-current @md:size-8" aria-hidden="true" />
