@@ -75,5 +75,7 @@ export async function body<T>(pending: Promise<Answer<T>>): Promise<T> {
 
 /** A header that makes a POST happen once, however often it is sent. */
 export function once(): { "Idempotency-Key": string } {
-  return { "Idempotency-Key": crypto.randomUUID() };
+  // Not randomUUID: browsers keep that from pages over plain http, as on a home network.
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return { "Idempotency-Key": Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("") };
 }
