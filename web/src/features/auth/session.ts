@@ -3,6 +3,7 @@ import { useSyncExternalStore } from "react";
 import { type Instance, setTokenSource } from "@/api/client";
 import { Problem } from "@/api/problem";
 import { queryClient } from "@/api/query-client";
+import { stopUploads } from "@/features/uploads/manager";
 
 /** `undefined`: not known yet. */
 let session: Session | null | undefined;
@@ -13,7 +14,11 @@ const listeners = new Set<() => void>();
 function take(next: Session | null): void {
   const before = session?.user.id;
   session = next;
-  if (before !== undefined && before !== next?.user.id) queryClient.clear(); // nobody sees what another person saw
+  if (before !== undefined && before !== next?.user.id) {
+    // Nobody sees what another person saw, nor sends what they sent; signing out may have happened in another tab.
+    stopUploads();
+    queryClient.clear();
+  }
   for (const listener of listeners) listener();
 }
 
