@@ -40,16 +40,14 @@ async function fetchOnce(request: Request): Promise<Response> {
   }
 }
 
-/** Fetch; with an expired token once more with a fresh one, since the clock of this machine may be wrong. */
+/**
+ * Fetch; where the token is refused, once more with a fresh one: the clock of this machine may be wrong, or Echo has another
+ * key than it had. Asking for a fresh one ends a session that is no more, and the page goes to signing in.
+ */
 async function fetchRenewing(request: Request): Promise<Response> {
   const again = request.clone();
   const response = await fetchOnce(request);
   if (response.status !== 401 || !request.headers.has("Authorization")) return response;
-  const body: unknown = await response
-    .clone()
-    .json()
-    .catch(() => null);
-  if ((body as { code?: string } | null)?.code !== "token_expired") return response;
   const token = await tokenSource({ fresh: true });
   if (!token) return response;
   again.headers.set("Authorization", `Bearer ${token}`);
