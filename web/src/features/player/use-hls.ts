@@ -122,7 +122,9 @@ class Engine {
     const { default: HlsClass } = await import("hls.js").catch(() => ({ default: null }));
     if (this.destroyed) return;
     if (!HlsClass) {
-      this.on.onFailure("The player could not be loaded. Check the connection.");
+      this.on.onFailure(
+        "The player could not be loaded. Check the connection, or reload the page if Echo was updated.",
+      );
       return;
     }
     if (!HlsClass.isSupported()) {
