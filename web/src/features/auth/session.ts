@@ -1,4 +1,4 @@
-import { createClient, type Session, type SupabaseClient } from "@supabase/supabase-js";
+import { createClient, isAuthApiError, type Session, type SupabaseClient } from "@supabase/supabase-js";
 import { useSyncExternalStore } from "react";
 import { type Instance, setTokenSource } from "@/api/client";
 import { Problem } from "@/api/problem";
@@ -39,7 +39,11 @@ export function startSession(instance: Instance): void {
     });
   });
   setTokenSource(async ({ fresh }) => {
-    const { data } = fresh ? await auth.refreshSession() : await auth.getSession();
+    if (!fresh) return accessToken();
+    const { data, error } = await auth.refreshSession();
+    // The session is no more. supabase-js keeps it as long as its token seems good by the clock.
+    if (isAuthApiError(error) && error.status < 500 && error.status !== 429)
+      await auth.signOut({ scope: "local" });
     return data.session?.access_token ?? null;
   });
 }
