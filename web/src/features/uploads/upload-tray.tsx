@@ -1,5 +1,5 @@
 import { ChevronDown, ChevronUp, X } from "lucide-react";
-import { useState } from "react";
+import { useCallback, useState } from "react";
 import { Button } from "@/components/button";
 import { dismissUpload, isActive, type Upload } from "./manager";
 import { UploadLine } from "./upload-line";
@@ -15,10 +15,24 @@ function headline(uploads: readonly Upload[]): string {
   return uploads.length === 1 ? "Uploaded" : `${uploads.length} uploaded`;
 }
 
+/** Tell the page how much of its lower end is covered, so that bars and messages there stand above. */
+function useCoveredHeight() {
+  return useCallback((tray: HTMLElement) => {
+    const { style } = document.documentElement;
+    const observer = new ResizeObserver(() => style.setProperty("--tray", `${tray.offsetHeight + 8}px`));
+    observer.observe(tray);
+    return () => {
+      observer.disconnect();
+      style.removeProperty("--tray");
+    };
+  }, []);
+}
+
 /** All uploads of this page, wherever in the app the person is. */
 export function UploadTray() {
   const uploads = useUploads();
   const [open, setOpen] = useState(true);
+  const tray = useCoveredHeight();
   if (uploads.length === 0) return null;
   const dismissAll = () => {
     for (const upload of uploads) dismissUpload(upload.key);
@@ -28,6 +42,7 @@ export function UploadTray() {
   );
   return (
     <section
+      ref={tray}
       aria-label="Uploads"
       className="fixed inset-x-2 bottom-2 z-30 animate-rise overflow-hidden rounded-2xl border border-line bg-surface shadow-float sm:inset-x-auto sm:right-4 sm:bottom-4 sm:w-96"
     >

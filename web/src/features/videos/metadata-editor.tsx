@@ -181,7 +181,7 @@ export function MetadataEditor({ video, userId, now }: EditorProps) {
       )}
       <div
         className={cn(
-          "sticky bottom-0 -mx-5 -mb-5 flex items-center gap-3 rounded-b-2xl border-line border-t bg-surface px-5 py-3",
+          "sticky bottom-[var(--tray,0px)] lg:bottom-0 -mx-5 -mb-5 flex items-center gap-3 rounded-b-2xl border-line border-t bg-surface px-5 py-3",
           dirty.length === 0 && "static",
         )}
       >
