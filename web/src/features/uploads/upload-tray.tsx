@@ -9,7 +9,10 @@ function headline(uploads: readonly Upload[]): string {
   const active = uploads.filter(isActive).length;
   const failed = uploads.filter((upload) => upload.state === "failed").length;
   const paused = uploads.filter((upload) => upload.state === "paused").length;
-  if (active) return `Uploading ${active} ${active === 1 ? "file" : "files"}`;
+  if (active) {
+    const going = `Uploading ${active} ${active === 1 ? "file" : "files"}`;
+    return failed ? `${going}, ${failed} failed` : going;
+  }
   if (failed) return `${failed} of ${uploads.length} could not be uploaded`;
   if (paused) return `${paused} paused`;
   return uploads.length === 1 ? "Uploaded" : `${uploads.length} uploaded`;
