@@ -4,7 +4,7 @@ import { createRouter, RouterProvider } from "@tanstack/react-router";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { loadInstance } from "@/api/instance";
-import { asProblem } from "@/api/problem";
+import { asProblem, PART_MISSING } from "@/api/problem";
 import { queryClient } from "@/api/query-client";
 import { FullPageProblem, FullPageSpinner, PageNotFound } from "@/components/full-page";
 import { startSession } from "@/features/auth/session";
@@ -16,7 +16,12 @@ const router = createRouter({
   defaultPreload: "intent",
   defaultPreloadStaleTime: 0, // Query decides what is fresh
   defaultPendingComponent: FullPageSpinner,
-  defaultErrorComponent: ({ error, reset }) => <FullPageProblem problem={asProblem(error)} onRetry={reset} />,
+  defaultErrorComponent: ({ error, reset }) => {
+    const problem = asProblem(error);
+    // React keeps that an import has failed: only a new page tries it again.
+    const retry = problem.code === PART_MISSING ? () => window.location.reload() : reset;
+    return <FullPageProblem problem={problem} onRetry={retry} />;
+  },
   defaultNotFoundComponent: PageNotFound,
   scrollRestoration: true,
 });

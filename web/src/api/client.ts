@@ -40,16 +40,14 @@ async function fetchOnce(request: Request): Promise<Response> {
   }
 }
 
-/** Fetch; with an expired token once more with a fresh one, since the clock of this machine may be wrong. */
+/**
+ * Fetch; where the token is refused, once more with a fresh one: the clock of this machine may be wrong, or Echo has another
+ * key than it had. Asking for a fresh one ends a session that is no more, and the page goes to signing in.
+ */
 async function fetchRenewing(request: Request): Promise<Response> {
   const again = request.clone();
   const response = await fetchOnce(request);
   if (response.status !== 401 || !request.headers.has("Authorization")) return response;
-  const body: unknown = await response
-    .clone()
-    .json()
-    .catch(() => null);
-  if ((body as { code?: string } | null)?.code !== "token_expired") return response;
   const token = await tokenSource({ fresh: true });
   if (!token) return response;
   again.headers.set("Authorization", `Bearer ${token}`);
@@ -75,5 +73,7 @@ export async function body<T>(pending: Promise<Answer<T>>): Promise<T> {
 
 /** A header that makes a POST happen once, however often it is sent. */
 export function once(): { "Idempotency-Key": string } {
-  return { "Idempotency-Key": crypto.randomUUID() };
+  // Not randomUUID: browsers keep that from pages over plain http, as on a home network.
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return { "Idempotency-Key": Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("") };
 }

@@ -68,8 +68,19 @@ export function problemFrom(status: number, body: unknown, headers: Headers): Pr
   });
 }
 
+/** A part of the application that cannot be loaded: the network, or files of a build that has been replaced. */
+export const PART_MISSING = "part_missing";
+const PART = /dynamically imported module|importing a module script|unable to preload/i;
+
 export function asProblem(error: unknown): Problem {
   if (error instanceof Problem) return error;
+  if (error instanceof Error && PART.test(error.message)) {
+    return new Problem({
+      code: PART_MISSING,
+      message: "A part of this page could not be loaded.",
+      remedy: "Echo may have been updated meanwhile: load the page again.",
+    });
+  }
   if (error instanceof TypeError) return networkProblem();
   return new Problem({ code: "unexpected", message: error instanceof Error ? error.message : String(error) });
 }

@@ -15,7 +15,7 @@ export function Card({
     <section
       aria-labelledby={id}
       className={cn(
-        "grid content-start gap-4 rounded-2xl border border-line bg-surface p-5 shadow-card",
+        "grid min-w-0 grid-cols-[minmax(0,1fr)] content-start gap-4 rounded-2xl border border-line bg-surface p-5 shadow-card",
         className,
       )}
     >

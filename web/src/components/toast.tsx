@@ -84,7 +84,7 @@ export function Toaster() {
           </Toast.Root>
         );
       })}
-      <Toast.Viewport className="fixed right-4 bottom-4 z-50 flex w-96 max-w-[calc(100vw-2rem)] flex-col gap-2" />
+      <Toast.Viewport className="fixed right-4 bottom-[calc(var(--tray,0px)+1rem)] z-50 flex w-96 max-w-[calc(100vw-2rem)] flex-col gap-2" />
     </Toast.Provider>
   );
 }

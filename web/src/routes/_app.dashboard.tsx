@@ -19,7 +19,7 @@ export const Route = createFileRoute("/_app/dashboard")({
   validateSearch: (search): VideoFilter => {
     const status = STATUSES.find((one) => one === search.status);
     const q = search.q === undefined ? "" : String(search.q).slice(0, 200);
-    return { ...(q && { q }), ...(status && { status }) };
+    return { q: q || undefined, status }; // said even when undefined: the router keeps what is left out as it came
   },
   loaderDeps: ({ search }) => search,
   loader: ({ context, deps }) => void context.queryClient.prefetchInfiniteQuery(videoListQuery(deps)),
@@ -54,10 +54,21 @@ function Page() {
 function SearchBox({ q }: { q: string }) {
   const navigate = useNavigate({ from: Route.fullPath });
   const [typed, setTyped] = useState(q);
+  const [seen, setSeen] = useState(q);
+  const [own, setOwn] = useState(q); // the last that was put into the address from here
+  if (q !== seen) {
+    setSeen(q);
+    if (q !== own) {
+      // Somebody has gone back, or to another link.
+      setOwn(q);
+      setTyped(q);
+    }
+  }
   useEffect(() => {
     const text = typed.trim();
     if (text === q) return;
     const timer = setTimeout(() => {
+      setOwn(text);
       void navigate({
         search: ({ q: _, ...rest }) => ({ ...rest, ...(text && { q: text }) }),
         replace: true,

@@ -9,26 +9,24 @@ import { authProblem, redirectProblem } from "@/features/auth/errors";
 import { supabaseAuth } from "@/features/auth/session";
 
 type Search = {
-  code?: string;
-  error?: string;
-  error_code?: string;
-  error_description?: string;
-  redirect?: string;
+  code?: string | undefined;
+  error?: string | undefined;
+  error_code?: string | undefined;
+  error_description?: string | undefined;
+  redirect?: string | undefined;
 };
 
 const text = (value: unknown) => (value === undefined ? undefined : String(value));
 
 export const Route = createFileRoute("/auth/callback")({
-  validateSearch: (search): Search => {
-    const told = {
-      code: text(search.code),
-      error: text(search.error),
-      error_code: text(search.error_code),
-      error_description: text(search.error_description),
-      redirect: internalPath(search.redirect),
-    };
-    return Object.fromEntries(Object.entries(told).filter(([, value]) => value !== undefined));
-  },
+  // Each said even when undefined: the router keeps what is left out here as it came.
+  validateSearch: (search): Search => ({
+    code: text(search.code),
+    error: text(search.error),
+    error_code: text(search.error_code),
+    error_description: text(search.error_description),
+    redirect: internalPath(search.redirect),
+  }),
   head: () => ({ meta: [{ title: "Signing in · Echo" }] }),
   component: Page,
 });

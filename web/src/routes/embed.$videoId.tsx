@@ -13,6 +13,7 @@ function Page() {
   const watch = useQuery(watchQuery(videoId));
   return (
     <main className="grid h-dvh place-items-center bg-black text-white">
+      {watch.data && <title>{`${watch.data.title} · Echo`}</title>}
       {watch.isPending && <Spinner />}
       {watch.isError && (
         <p role="alert" className="px-6 text-center">

@@ -3,10 +3,10 @@ import { CredentialsForm, internalPath } from "@/features/auth/credentials-form"
 import { currentSession } from "@/features/auth/session";
 
 export const Route = createFileRoute("/login")({
-  validateSearch: (search): { redirect?: string } => {
-    const path = internalPath(search.redirect);
-    return path ? { redirect: path } : {};
-  },
+  // Said even when undefined: the router keeps what is left out here as it came.
+  validateSearch: (search): { redirect?: string | undefined } => ({
+    redirect: internalPath(search.redirect),
+  }),
   beforeLoad: async ({ search }) => {
     if (await currentSession()) throw redirect({ href: search.redirect ?? "/dashboard" });
   },

@@ -14,7 +14,9 @@ type Mode = "login" | "signup";
 
 /** Where to go after signing in: a path of this app, and of no other site. */
 export function internalPath(path: unknown): string | undefined {
-  return typeof path === "string" && /^\/(?![/\\])/.test(path) ? path : undefined;
+  if (typeof path !== "string" || !/^\/(?![/\\])/.test(path)) return undefined;
+  const { origin } = window.location; // the parser drops tabs and line ends: "/\t/evil" is another site, too
+  return URL.canParse(path, origin) && new URL(path, origin).origin === origin ? path : undefined;
 }
 
 export function CredentialsForm({ mode, redirect }: { mode: Mode; redirect: string | undefined }) {

@@ -1,8 +1,9 @@
-import { createClient, type Session, type SupabaseClient } from "@supabase/supabase-js";
+import { createClient, isAuthApiError, type Session, type SupabaseClient } from "@supabase/supabase-js";
 import { useSyncExternalStore } from "react";
 import { type Instance, setTokenSource } from "@/api/client";
 import { Problem } from "@/api/problem";
 import { queryClient } from "@/api/query-client";
+import { stopUploads } from "@/features/uploads/manager";
 
 /** `undefined`: not known yet. */
 let session: Session | null | undefined;
@@ -13,7 +14,11 @@ const listeners = new Set<() => void>();
 function take(next: Session | null): void {
   const before = session?.user.id;
   session = next;
-  if (before !== undefined && before !== next?.user.id) queryClient.clear(); // nobody sees what another person saw
+  if (before !== undefined && before !== next?.user.id) {
+    // Nobody sees what another person saw, nor sends what they sent; signing out may have happened in another tab.
+    stopUploads();
+    queryClient.clear();
+  }
   for (const listener of listeners) listener();
 }
 
@@ -34,7 +39,11 @@ export function startSession(instance: Instance): void {
     });
   });
   setTokenSource(async ({ fresh }) => {
-    const { data } = fresh ? await auth.refreshSession() : await auth.getSession();
+    if (!fresh) return accessToken();
+    const { data, error } = await auth.refreshSession();
+    // The session is no more. supabase-js keeps it as long as its token seems good by the clock.
+    if (isAuthApiError(error) && error.status < 500 && error.status !== 429)
+      await auth.signOut({ scope: "local" });
     return data.session?.access_token ?? null;
   });
 }

@@ -1,4 +1,3 @@
-import { stopUploads } from "@/features/uploads/manager";
 import { authProblem } from "./errors";
 import { supabaseAuth } from "./session";
 
@@ -6,5 +5,4 @@ import { supabaseAuth } from "./session";
 export async function signOut(scope: "local" | "global"): Promise<void> {
   const { error } = await supabaseAuth().signOut({ scope });
   if (error) throw authProblem(error);
-  stopUploads();
 }

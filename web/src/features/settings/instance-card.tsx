@@ -47,7 +47,7 @@ function Plugins() {
     <ul className="divide-y divide-line rounded-xl border border-line">
       {plugins.data.items.map((plugin) => (
         <li key={plugin.name} className="grid gap-1 p-4 text-sm">
-          <div className="flex items-center gap-3">
+          <div className="flex flex-wrap items-center gap-x-3 gap-y-1">
             <span className="min-w-0 truncate font-medium">{plugin.name}</span>
             <span className="flex-1 text-muted">{plugin.version}</span>
             {plugin.selected && <span className="whitespace-nowrap text-muted text-xs">in use</span>}

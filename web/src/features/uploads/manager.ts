@@ -37,11 +37,15 @@ type Work = {
   storagePath: string;
   /** As announced, perhaps by another browser that calls the same file something else. */
   contentType: string;
+  /** Makes beginning happen once, however often it is asked for: after a lost answer, or paused and resumed meanwhile. */
+  begin: ReturnType<typeof once>;
   abort: AbortController | null;
   rate: Rate;
 };
 
 const AT_ONCE = 3;
+/** With the waits between them about eight minutes; then a person has to look. */
+const MOST_TRIES = 20;
 /** The list of videos tells the rest. */
 const SHOW_DONE_MS = 8000;
 const PAUSED = new DOMException("paused", "AbortError");
@@ -120,7 +124,16 @@ export function addFiles(files: readonly File[], userId: string, continuing?: { 
     const key = nextKey++;
     const videoId = continuing?.videoId ?? findRecord(userId, file)?.videoId ?? null;
     const problem = refusal(file);
-    work.set(key, { file, userId, videoId, storagePath: "", contentType: "", abort: null, rate: new Rate() });
+    work.set(key, {
+      file,
+      userId,
+      videoId,
+      storagePath: "",
+      contentType: "",
+      begin: once(),
+      abort: null,
+      rate: new Rate(),
+    });
     publish([
       ...uploads,
       {
@@ -166,7 +179,7 @@ async function run(key: number): Promise<void> {
   task.abort = abort;
   patch(key, { state: "starting", problem: null, holdup: null });
   try {
-    const first = await begin(key, task);
+    const first = await begin(key, task, abort.signal);
     const videoId = get(key)?.videoId ?? task.videoId;
     if (videoId && !work.has(key)) await remove(videoId); // cancelled while the server made it
     abort.signal.throwIfAborted();
@@ -186,25 +199,30 @@ async function run(key: number): Promise<void> {
 }
 
 /** A session for the bytes that are missing; null when none is. */
-async function begin(key: number, task: Work): Promise<Session | null> {
+async function begin(key: number, task: Work, signal: AbortSignal): Promise<Session | null> {
   const upload = get(key);
   if (upload?.videoId) {
+    const { videoId } = upload;
     try {
-      return await renew(task, upload.videoId);
+      return await untilAnswered(key, signal, () => renew(task, videoId));
     } catch (error) {
       const problem = asProblem(error);
       // What was begun is gone or finished; with the same file in hand, beginning anew is what is meant.
       if (problem.status !== 404 && problem.status !== 409) throw error;
-      dropRecord(task.userId, upload.videoId);
+      dropRecord(task.userId, videoId);
       patch(key, { videoId: null, continued: false });
+      task.begin = once();
     }
   }
   const contentType = contentTypeOf(task.file) ?? "video/mp4";
-  const begun = await body(
-    api.POST("/api/v1/videos/signed-upload-url", {
-      params: { header: once() },
-      body: { filename: task.file.name, contentType, sizeBytes: task.file.size },
-    }),
+  const header = task.begin;
+  const begun = await untilAnswered(key, signal, () =>
+    body(
+      api.POST("/api/v1/videos/signed-upload-url", {
+        params: { header },
+        body: { filename: task.file.name, contentType, sizeBytes: task.file.size },
+      }),
+    ),
   );
   task.storagePath = begun.storagePath;
   keepRecord(task.userId, task.file, begun.videoId);
@@ -213,6 +231,31 @@ async function begin(key: number, task: Work): Promise<Session | null> {
   void queryClient.invalidateQueries({ queryKey: videoKeys.lists() });
   task.contentType = contentType;
   return sessionOf(begun.uploadUrl, begun.upload, 0);
+}
+
+/** Ask again while nothing but the network, or a server that restarts, is in the way. */
+async function untilAnswered<T>(key: number, signal: AbortSignal, ask: () => Promise<T>): Promise<T> {
+  for (let tries = 0; ; tries += 1) {
+    try {
+      return await ask();
+    } catch (error) {
+      signal.throwIfAborted();
+      const problem = asProblem(error);
+      const passing = problem.temporary || problem.code === "idempotency_in_progress";
+      if (!passing || tries >= MOST_TRIES) throw error;
+      await holdUp(key, Math.max(1000 * (problem.retryAfterS ?? 0), backoffMs(tries)), signal);
+    }
+  }
+}
+
+const backoffMs = (tries: number) => Math.min(30_000, 500 * 2 ** tries);
+
+/** Wait so long, and as long as there is no network at all. */
+async function holdUp(key: number, ms: number, signal: AbortSignal): Promise<void> {
+  patch(key, { holdup: navigator.onLine ? "retrying" : "offline" });
+  await untilOnlineOr(ms, signal);
+  while (!navigator.onLine) await untilOnlineOr(30_000, signal);
+  patch(key, { holdup: null });
 }
 
 async function renew(task: Work, videoId: string): Promise<Session | null> {
@@ -292,14 +335,12 @@ async function finish(key: number, task: Work, videoId: string, signal: AbortSig
       signal.throwIfAborted();
       const problem = asProblem(error);
       const incomplete = problem.code === "upload_incomplete";
-      if ((!problem.temporary && !incomplete) || tries >= 20) throw error;
+      if ((!problem.temporary && !incomplete) || tries >= MOST_TRIES) throw error;
       if (incomplete) {
         const session = await renew(task, videoId);
         if (session) await send(key, task, videoId, session, signal);
       } else {
-        patch(key, { holdup: navigator.onLine ? "retrying" : "offline" });
-        await untilOnlineOr(Math.min(30_000, 500 * 2 ** tries), signal);
-        patch(key, { holdup: null });
+        await holdUp(key, backoffMs(tries), signal);
       }
     }
   }

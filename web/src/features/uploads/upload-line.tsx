@@ -15,6 +15,7 @@ export function uploadSentence(upload: Upload): string {
     case "waiting":
       return "Waits for the uploads before it";
     case "starting":
+      if (upload.holdup) return "Waiting for the network";
       return upload.continued ? "Finding where it stopped" : "Starting";
     case "paused":
       return `Paused at ${sent}`;

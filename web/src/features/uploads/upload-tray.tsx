@@ -1,5 +1,5 @@
 import { ChevronDown, ChevronUp, X } from "lucide-react";
-import { useState } from "react";
+import { useCallback, useState } from "react";
 import { Button } from "@/components/button";
 import { dismissUpload, isActive, type Upload } from "./manager";
 import { UploadLine } from "./upload-line";
@@ -9,16 +9,33 @@ function headline(uploads: readonly Upload[]): string {
   const active = uploads.filter(isActive).length;
   const failed = uploads.filter((upload) => upload.state === "failed").length;
   const paused = uploads.filter((upload) => upload.state === "paused").length;
-  if (active) return `Uploading ${active} ${active === 1 ? "file" : "files"}`;
+  if (active) {
+    const going = `Uploading ${active} ${active === 1 ? "file" : "files"}`;
+    return failed ? `${going}, ${failed} failed` : going;
+  }
   if (failed) return `${failed} of ${uploads.length} could not be uploaded`;
   if (paused) return `${paused} paused`;
   return uploads.length === 1 ? "Uploaded" : `${uploads.length} uploaded`;
+}
+
+/** Tell the page how much of its lower end is covered, so that bars and messages there stand above. */
+function useCoveredHeight() {
+  return useCallback((tray: HTMLElement) => {
+    const { style } = document.documentElement;
+    const observer = new ResizeObserver(() => style.setProperty("--tray", `${tray.offsetHeight + 8}px`));
+    observer.observe(tray);
+    return () => {
+      observer.disconnect();
+      style.removeProperty("--tray");
+    };
+  }, []);
 }
 
 /** All uploads of this page, wherever in the app the person is. */
 export function UploadTray() {
   const uploads = useUploads();
   const [open, setOpen] = useState(true);
+  const tray = useCoveredHeight();
   if (uploads.length === 0) return null;
   const dismissAll = () => {
     for (const upload of uploads) dismissUpload(upload.key);
@@ -28,6 +45,7 @@ export function UploadTray() {
   );
   return (
     <section
+      ref={tray}
       aria-label="Uploads"
       className="fixed inset-x-2 bottom-2 z-30 animate-rise overflow-hidden rounded-2xl border border-line bg-surface shadow-float sm:inset-x-auto sm:right-4 sm:bottom-4 sm:w-96"
     >

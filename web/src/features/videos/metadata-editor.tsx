@@ -59,16 +59,20 @@ export function MetadataEditor({ video, userId, now }: EditorProps) {
   });
 
   const save = useMutation({
-    mutationFn: async (etag: string) => {
+    mutationFn: async ({ etag, draft }: { etag: string; draft: Draft }) => {
       const sent: Record<string, unknown> = Object.fromEntries(dirty.map((field) => [field, draft[field]]));
       if ("chapters" in sent) sent.chapters = chapters;
       if ("title" in sent) sent.title = draft.title.trim();
       return updateMetadata(video.videoId, etag, sent as Schemas["MetadataRequest"]);
     },
-    onSuccess: ({ data, response }) => {
+    onSuccess: ({ data, response }, { draft: sent }) => {
       const etag = response.headers.get("ETag") ?? "";
       setBase({ draft: draftOf(data), etag });
-      setDraft(draftOf(data));
+      // What was typed while it was being saved stays.
+      setDraft((now) => {
+        const since = changedFields(sent, now).map((field) => [field, now[field]]);
+        return { ...draftOf(data), ...(Object.fromEntries(since) as Partial<Draft>) };
+      });
       setRestored(false);
       queryClient.setQueryData(videoQuery(video.videoId).queryKey, (old) => old && { ...old, ...data, etag });
       void queryClient.invalidateQueries({ queryKey: videoKeys.all });
@@ -90,7 +94,7 @@ export function MetadataEditor({ video, userId, now }: EditorProps) {
       aria-label="Details"
       onSubmit={(event) => {
         event.preventDefault();
-        if (dirty.length && !invalid) save.mutate(base.etag);
+        if (dirty.length && !invalid) save.mutate({ etag: base.etag, draft });
       }}
     >
       {restored && (
@@ -167,7 +171,7 @@ export function MetadataEditor({ video, userId, now }: EditorProps) {
           problem={problem}
           videoId={video.videoId}
           mine={dirty}
-          onOverwrite={(etag) => save.mutate(etag)}
+          onOverwrite={(etag) => save.mutate({ etag, draft })}
           onTakeTheirs={(theirs) => {
             setBase({ draft: draftOf(theirs), etag: theirs.etag });
             setDraft(draftOf(theirs));
@@ -177,7 +181,7 @@ export function MetadataEditor({ video, userId, now }: EditorProps) {
       )}
       <div
         className={cn(
-          "sticky bottom-0 -mx-5 -mb-5 flex items-center gap-3 rounded-b-2xl border-line border-t bg-surface px-5 py-3",
+          "sticky bottom-[var(--tray,0px)] lg:bottom-0 -mx-5 -mb-5 flex items-center gap-3 rounded-b-2xl border-line border-t bg-surface px-5 py-3",
           dirty.length === 0 && "static",
         )}
       >
