@@ -26,6 +26,11 @@ const router = createRouter({
   scrollRestoration: true,
 });
 
+// Where people go is told to those who do not see it, and the keyboard goes on from there.
+router.subscribe("onResolved", ({ fromLocation, pathChanged }) => {
+  if (fromLocation && pathChanged) document.getElementById("content")?.focus({ preventScroll: true });
+});
+
 declare module "@tanstack/react-router" {
   interface Register {
     router: typeof router;

@@ -69,10 +69,14 @@ class WebApp:
         self._public = urlsplit(public_url)
         self._public_origin = origin_of(public_url)
         policy = page_policy(self._public_origin, origin_of(auth_url) if auth_url else None, storage_origins)
-        self._page_headers = _page_headers(policy)
+        self._page_headers = _page_headers(policy, secure=self._is_secure())
         self._embed_headers = _embed_headers(policy)
         # A worker's script has the policy of its own answer, not that of the page.
         self._script_policy = policy.format(ancestors="'none'")
+
+    def _is_secure(self) -> bool:
+        """Whether browsers see a secure context (W3C Secure Contexts, 3.1)."""
+        return self._public.scheme == "https" or self._public.hostname in LOOPBACK
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request. Raises ``HTTPException`` 404 and 405."""
@@ -177,11 +181,12 @@ def origin_of(url: str) -> str:
     return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{port}"
 
 
-def _page_headers(policy: str) -> Mapping[str, str]:
-    return {
+def _page_headers(policy: str, *, secure: bool) -> Mapping[str, str]:
+    # Over plain HTTP browsers refuse this one, with an error in the console of every page.
+    own = {"Cross-Origin-Opener-Policy": "same-origin"} if secure else {}
+    return own | {
         "Cache-Control": REVALIDATED,
         "Content-Security-Policy": policy.format(ancestors="'none'"),
-        "Cross-Origin-Opener-Policy": "same-origin",
         "Permissions-Policy": PERMISSIONS,
         # The address of a page holds no token; of other origins only this one's name is told.
         "Referrer-Policy": "strict-origin-when-cross-origin",
@@ -189,10 +194,9 @@ def _page_headers(policy: str) -> Mapping[str, str]:
 
 
 def _embed_headers(policy: str) -> Mapping[str, str]:
-    own = {**_page_headers(policy), "Content-Security-Policy": policy.format(ancestors="*")}
+    own = {**_page_headers(policy, secure=False), "Content-Security-Policy": policy.format(ancestors="*")}
     # A page that isolates itself (COEP) can show it only so.
     own["Cross-Origin-Resource-Policy"] = "cross-origin"
-    del own["Cross-Origin-Opener-Policy"]
     return own
 
 

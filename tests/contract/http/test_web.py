@@ -238,6 +238,18 @@ async def test_a_page_runs_and_talks_to_nothing_but_what_it_needs(build: Path) -
     assert "camera=()" in response.headers["permissions-policy"]
 
 
+@pytest.mark.parametrize(
+    ("public_url", "told"),
+    [("https://video.example", True), ("http://[::1]:8000", True), ("http://echo.lan:8000", False)],
+)
+async def test_browsers_are_told_only_what_they_take_over_that_connection(
+    build: Path, public_url: str, told: bool
+) -> None:
+    async with browser(build, public_url=public_url) as client:
+        page = await client.get("/")
+    assert ("cross-origin-opener-policy" in page.headers) is told
+
+
 async def test_pages_to_embed_can_be_framed_by_anybody_and_no_others_can(build: Path) -> None:
     async with browser(build) as client:
         embed = await client.get("/embed/0198f3c2-7b1e-7c3a-9d52-1f0e6a4b8c21")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.e2e.web.browser import Person
 from tests.e2e.web.conftest import SignUp
@@ -87,3 +87,22 @@ def test_a_chapter_that_cannot_be_is_said_beside_it(sign_up: SignUp) -> None:
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_text("All changes are saved.")).to_be_visible()
     assert ada.api().details(video_id)["chapters"] == [{"startSeconds": 0, "title": "Opening"}]
+
+
+def test_what_is_typed_while_it_is_saved_stays(sign_up: SignUp) -> None:
+    ada = sign_up()
+    video_id, page = begun_video(ada), ada.page
+    page.goto(f"/video/{video_id}")
+    held: list[Route] = []
+    page.route("**/metadata", held.append)
+    page.get_by_label("Title", exact=True).fill("First")
+    with page.expect_request("**/metadata"):
+        page.get_by_role("button", name="Save").click()
+    page.get_by_label("Description").fill("Typed meanwhile")
+    page.unroute("**/metadata")
+    held[0].continue_()
+    expect(page.get_by_role("heading", name="First", level=1)).to_be_visible()
+    expect(page.get_by_label("Description")).to_have_value("Typed meanwhile")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("All changes are saved.")).to_be_visible()
+    assert ada.api().details(video_id)["description"] == "Typed meanwhile"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from playwright.sync_api import Page, Request, expect
+from playwright.sync_api import Page, Request, Route, expect
 
 from tests.e2e.web.browser import CUT, PROCESSED_MS, Person, cut, expect_status, throttle
 from tests.e2e.web.conftest import SignUp
@@ -212,3 +212,51 @@ def test_an_upload_that_another_browser_began_goes_on_with_the_same_file_only(
     expect_uploaded(ada, short_clip.name)
     expect(ada.page.get_by_role("article")).to_have_count(1)
     expect(ada.badge("short")).to_have_text("Ready", timeout=PROCESSED_MS)
+
+
+def test_files_that_are_chosen_without_a_network_go_when_it_is_back(sign_up: SignUp, short_clip: Path, tmp_path: Path) -> None:
+    films = [Path(shutil.copy(short_clip, tmp_path / f"film-{number}.mp4")) for number in range(5)]
+    ada = sign_up()
+    ada.guard.allow(CUT)
+    devtools = ada.devtools()
+    cut(devtools)
+    ada.choose(*films)
+    expect(ada.upload_line(films[0].name)).to_contain_text("Waiting for the network")
+    expect(ada.upload_line(films[4].name)).to_contain_text("Waits for the uploads before it")
+    throttle(devtools, upload_bps=-1)
+    for film in films:
+        expect_uploaded(ada, film.name)
+    expect(ada.page.get_by_role("article")).to_have_count(5)
+
+
+def test_pausing_while_it_begins_makes_one_video(sign_up: SignUp, short_clip: Path) -> None:
+    ada = sign_up()
+    held: list[Route] = []
+    ada.page.route("**/signed-upload-url", held.append)
+    ada.choose(short_clip)
+    line = ada.upload_line(short_clip.name)
+    with ada.page.expect_request("**/signed-upload-url"):
+        line.get_by_role("button", name="Pause").click()
+        line.get_by_role("button", name="Resume").click()
+    ada.page.unroute("**/signed-upload-url")
+    for route in held:
+        route.continue_()
+    expect_uploaded(ada, short_clip.name)
+    ada.page.reload()
+    expect(ada.page.get_by_role("article")).to_have_count(1)
+
+
+def test_what_one_person_uploads_the_next_at_the_same_browser_does_not_see(sign_up: SignUp, short_clip: Path, tmp_path: Path) -> None:
+    film = padded(short_clip, tmp_path / "private.mp4", 24 * MIB)
+    ada = sign_up()
+    throttle(ada.devtools(), upload_bps=MIB)
+    ada.choose(film)
+    expect(ada.upload_line(film.name)).to_be_visible()
+    first = ada.page
+    ada.new_page("/settings")
+    ada.page.get_by_role("button", name="Sign out", exact=True).click()
+    expect(first.get_by_role("button", name="Sign in", exact=True)).to_be_visible()
+    ada.page = first
+    ada.sign_up("next-at-this-browser@example.org")
+    expect(ada.upload_line(film.name)).to_have_count(0)
+    expect(ada.page.get_by_text("Your first video")).to_be_visible()

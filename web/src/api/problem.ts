@@ -42,7 +42,24 @@ export class Problem extends Error {
   }
 }
 
+let home: string | null = null;
+
+/** The address under which this Echo wants to be opened. */
+export function setHome(publicUrl: string): void {
+  home = publicUrl;
+}
+
+/** What helps where this page may not speak to Echo because it was opened under another address; null where it was not. */
+export function addressRemedy(): string | null {
+  if (home === null || new URL(home).origin === window.location.origin) return null;
+  return `This Echo is at ${home}: open it there. If that is not its address, its operator has to set http.public_url.`;
+}
+
 export function networkProblem(): Problem {
+  const elsewhere = addressRemedy();
+  if (navigator.onLine && elsewhere) {
+    return new Problem({ code: "network", message: "Echo did not answer this page.", remedy: elsewhere });
+  }
   return new Problem({
     code: "network",
     message: navigator.onLine ? "Echo did not answer." : "You are offline.",
@@ -81,6 +98,5 @@ export function asProblem(error: unknown): Problem {
       remedy: "Echo may have been updated meanwhile: load the page again.",
     });
   }
-  if (error instanceof TypeError) return networkProblem();
   return new Problem({ code: "unexpected", message: error instanceof Error ? error.message : String(error) });
 }

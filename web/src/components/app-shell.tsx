@@ -6,7 +6,7 @@ import { signOut } from "@/features/auth/sign-out";
 import { LinkBadge } from "@/features/live/link-badge";
 import { LiveProvider } from "@/features/live/live";
 import { DropAnywhere } from "@/features/uploads/drop-anywhere";
-import { addFiles, currentUploads, isActive } from "@/features/uploads/manager";
+import { addFiles } from "@/features/uploads/manager";
 import { UploadButton } from "@/features/uploads/upload-button";
 import { UploadTray } from "@/features/uploads/upload-tray";
 import { Button } from "./button";
@@ -19,11 +19,8 @@ export function AppShell({ session, children }: { session: Session; children: Re
   const navigate = useNavigate();
   const userId = session.user.id;
   const leave = async () => {
-    if (currentUploads().some(isActive) && !window.confirm("Uploads are going on. Sign out and stop them?"))
-      return;
     try {
-      await signOut("local");
-      await navigate({ to: "/login" });
+      if (await signOut("local")) await navigate({ to: "/login" });
     } catch (error) {
       toast.problem("Signing out did not succeed", error);
     }

@@ -51,11 +51,14 @@ type ConfirmProps = {
   title: string;
   children: ReactNode;
   confirmLabel: string;
+  /** What the other button says. */
+  stayLabel?: string;
   onConfirm: () => Promise<void> | void;
 };
 
 /** Ask before something that cannot be undone; a failure stays in the dialog, where it can be tried again. */
-export function ConfirmDialog({ open, onClose, title, children, confirmLabel, onConfirm }: ConfirmProps) {
+export function ConfirmDialog(props: ConfirmProps) {
+  const { open, onClose, title, children, confirmLabel, stayLabel = "Keep it", onConfirm } = props;
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState<Problem | null>(null);
   const close = () => {
@@ -79,7 +82,7 @@ export function ConfirmDialog({ open, onClose, title, children, confirmLabel, on
       <div className="text-muted">{children}</div>
       {problem && <ProblemNote problem={problem} />}
       <div className="flex justify-end gap-3">
-        <Button onClick={close}>Keep it</Button>
+        <Button onClick={close}>{stayLabel}</Button>
         <Button variant="danger" busy={busy} onClick={confirm}>
           {confirmLabel}
         </Button>

@@ -34,6 +34,7 @@ export function FullPageProblem({ problem, onRetry }: { problem: Problem; onRetr
 export function PageNotFound() {
   return (
     <main className="mx-auto grid min-h-[70dvh] max-w-md content-center gap-4 p-6">
+      <title>Nothing here · Echo</title>
       <h1 className="font-bold text-2xl">There is nothing here</h1>
       <p className="text-muted">
         The address may be mistyped, or what was here has been deleted or is not shared with you.

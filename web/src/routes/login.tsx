@@ -1,6 +1,6 @@
-import { createFileRoute, redirect } from "@tanstack/react-router";
+import { createFileRoute, Navigate, redirect } from "@tanstack/react-router";
 import { CredentialsForm, internalPath } from "@/features/auth/credentials-form";
-import { currentSession } from "@/features/auth/session";
+import { currentSession, useSession } from "@/features/auth/session";
 
 export const Route = createFileRoute("/login")({
   // Said even when undefined: the router keeps what is left out here as it came.
@@ -15,5 +15,8 @@ export const Route = createFileRoute("/login")({
 });
 
 function Page() {
-  return <CredentialsForm mode="login" redirect={Route.useSearch().redirect} />;
+  const { redirect: wanted } = Route.useSearch();
+  // Signed in here, or in another tab.
+  if (useSession()) return <Navigate to={wanted ?? "/dashboard"} replace />;
+  return <CredentialsForm mode="login" redirect={wanted} />;
 }

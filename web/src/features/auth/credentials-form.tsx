@@ -1,5 +1,5 @@
 import { useMutation, useQuery } from "@tanstack/react-query";
-import { Link, useRouter } from "@tanstack/react-router";
+import { Link } from "@tanstack/react-router";
 import { type FormEvent, useState } from "react";
 import { instance } from "@/api/instance";
 import { Button } from "@/components/button";
@@ -20,7 +20,6 @@ export function internalPath(path: unknown): string | undefined {
 }
 
 export function CredentialsForm({ mode, redirect }: { mode: Mode; redirect: string | undefined }) {
-  const router = useRouter();
   const settings = useQuery({ ...authSettingsQuery, enabled: instance().auth.url !== null });
   const [sent, setSent] = useState(false);
   const submit = useMutation({
@@ -30,8 +29,7 @@ export function CredentialsForm({ mode, redirect }: { mode: Mode; redirect: stri
         ? auth.signInWithPassword({ email, password })
         : auth.signUp({ email, password }));
       if (error) throw authProblem(error);
-      if (!data.session) setSent(true);
-      else router.history.push(redirect ?? "/dashboard");
+      if (!data.session) setSent(true); // with a session the page goes on by itself
     },
   });
   const google = useMutation({
@@ -114,7 +112,8 @@ export function CredentialsForm({ mode, redirect }: { mode: Mode; redirect: stri
           </Button>
         </form>
       )}
-      {settings.data?.external.google && (
+      {/* Without a secure context supabase-js has no s256, which the way to Google and back needs. */}
+      {settings.data?.external.google && window.isSecureContext && (
         <Button className="h-11" busy={google.isPending} onClick={() => google.mutate()}>
           Continue with Google
         </Button>

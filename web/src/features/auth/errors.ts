@@ -1,5 +1,5 @@
 import { isAuthError, isAuthRetryableFetchError } from "@supabase/supabase-js";
-import { asProblem, Problem } from "@/api/problem";
+import { addressRemedy, asProblem, Problem } from "@/api/problem";
 
 const TOLD: Record<string, [message: string, remedy: string]> = {
   invalid_credentials: ["The e-mail address or the password is not right.", "Check both and try again."],
@@ -40,7 +40,7 @@ export function authProblem(error: unknown): Problem {
       code: "auth_unreachable",
       message: "The sign-in service did not answer.",
       remedy: navigator.onLine
-        ? "Try again in a moment."
+        ? (addressRemedy() ?? "Try again in a moment.")
         : "You are offline; try again when the connection is back.",
     });
   }

@@ -89,6 +89,7 @@ export function JobSummary({ jobId, link = false }: { jobId: string; link?: bool
         onClose={() => setAsking(false)}
         title="Cancel processing?"
         confirmLabel="Cancel processing"
+        stayLabel="Go on"
         onConfirm={async () => {
           await cancel.mutateAsync();
         }}

@@ -30,8 +30,7 @@ export function useJobActions(jobId: string) {
       queryClient.invalidateQueries({ queryKey: videoKeys.allDetails() }),
     ]);
   const cancel = useMutation({
-    mutationFn: () => cancelJob(jobId),
-    onError: (error) => toast.problem("The job could not be cancelled", error),
+    mutationFn: () => cancelJob(jobId), // its dialog tells what goes wrong
     onSettled: refresh,
   });
   const retry = useMutation({

@@ -18,8 +18,7 @@ export function AccountCard() {
   const [asking, setAsking] = useState(false);
   if (!session) return null;
   const leave = async (scope: "local" | "global") => {
-    await signOut(scope);
-    await navigate({ to: "/login" });
+    if (await signOut(scope)) await navigate({ to: "/login" });
   };
   const hasPassword = session.user.identities?.some((identity) => identity.provider === "email") ?? true;
   return (
@@ -43,6 +42,7 @@ export function AccountCard() {
         onClose={() => setAsking(false)}
         title="Sign out everywhere?"
         confirmLabel="Sign out everywhere"
+        stayLabel="Stay signed in"
         onConfirm={() => leave("global")}
       >
         All your sessions end, on this and every other device.

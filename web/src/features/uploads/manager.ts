@@ -2,6 +2,7 @@ import { api, body, once, type UploadTarget } from "@/api/client";
 import { instance } from "@/api/instance";
 import { asProblem, Problem } from "@/api/problem";
 import { queryClient } from "@/api/query-client";
+import { toast } from "@/components/toast";
 import { deleteVideo, videoKeys } from "@/features/videos/queries";
 import { formatBytes } from "@/lib/format";
 import { contentTypeOf } from "./content-types";
@@ -48,6 +49,7 @@ const AT_ONCE = 3;
 const MOST_TRIES = 20;
 /** The list of videos tells the rest. */
 const SHOW_DONE_MS = 8000;
+const REFUSALS = ["empty_file", "too_large", "no_video"];
 const PAUSED = new DOMException("paused", "AbortError");
 const ACTIVE: readonly UploadState[] = ["waiting", "starting", "uploading", "finishing"];
 
@@ -114,11 +116,11 @@ export function addFiles(files: readonly File[], userId: string, continuing?: { 
   const keys: number[] = [];
   for (const file of files) {
     const same = uploads.find(
-      (upload) =>
-        upload.state !== "done" && upload.state !== "failed" && isSame(work.get(upload.key)?.file, file),
+      (upload) => upload.state !== "done" && !isRefused(upload) && isSame(work.get(upload.key)?.file, file),
     );
     if (same) {
-      if (same.state === "paused") resumeUpload(same.key);
+      if (isActive(same)) toast.info(`“${file.name}” is being uploaded already`);
+      else resumeUpload(same.key);
       continue;
     }
     const key = nextKey++;
@@ -430,6 +432,11 @@ export function stopUploads(): void {
   for (const task of work.values()) task.abort?.abort(PAUSED);
   work.clear();
   publish([]);
+}
+
+/** Whether it is the file itself that cannot be uploaded: trying again changes nothing. */
+export function isRefused(upload: Upload): boolean {
+  return REFUSALS.includes(upload.problem?.code ?? "");
 }
 
 export function isActive(upload: Upload): boolean {

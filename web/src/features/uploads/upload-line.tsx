@@ -4,9 +4,16 @@ import { useState } from "react";
 import { Button } from "@/components/button";
 import { ConfirmDialog } from "@/components/dialog";
 import { Progress } from "@/components/status";
-import { toast } from "@/components/toast";
 import { formatBytes, formatEta } from "@/lib/format";
-import { cancelUpload, dismissUpload, isActive, pauseUpload, resumeUpload, type Upload } from "./manager";
+import {
+  cancelUpload,
+  dismissUpload,
+  isActive,
+  isRefused,
+  pauseUpload,
+  resumeUpload,
+  type Upload,
+} from "./manager";
 
 /** What one upload does now, in a few words. */
 export function uploadSentence(upload: Upload): string {
@@ -75,7 +82,7 @@ export function UploadLine({ upload }: { upload: Upload }) {
             <Pause />
           </Button>
         )}
-        {(upload.state === "paused" || upload.state === "failed") && (
+        {(upload.state === "paused" || (upload.state === "failed" && !isRefused(upload))) && (
           <Button
             variant="ghost"
             size="icon-sm"
@@ -117,9 +124,8 @@ export function UploadLine({ upload }: { upload: Upload }) {
         onClose={() => setAsking(false)}
         title="Cancel this upload?"
         confirmLabel="Cancel upload"
-        onConfirm={() =>
-          cancelUpload(upload.key).catch((error) => toast.problem("It could not be cancelled", error))
-        }
+        stayLabel="Go on"
+        onConfirm={() => cancelUpload(upload.key)}
       >
         What was sent of “{upload.name}” is deleted.
       </ConfirmDialog>

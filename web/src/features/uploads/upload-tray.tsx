@@ -1,7 +1,7 @@
 import { ChevronDown, ChevronUp, X } from "lucide-react";
 import { useCallback, useState } from "react";
 import { Button } from "@/components/button";
-import { dismissUpload, isActive, type Upload } from "./manager";
+import { dismissUpload, isActive, type Upload, type UploadState } from "./manager";
 import { UploadLine } from "./upload-line";
 import { useUploads } from "./use-uploads";
 
@@ -16,6 +16,13 @@ function headline(uploads: readonly Upload[]): string {
   if (failed) return `${failed} of ${uploads.length} could not be uploaded`;
   if (paused) return `${paused} paused`;
   return uploads.length === 1 ? "Uploaded" : `${uploads.length} uploaded`;
+}
+
+const ORDER: UploadState[] = ["failed", "uploading", "finishing", "starting", "paused", "waiting", "done"];
+
+/** What needs a person first, then what moves, what has ended last. */
+function inOrder(uploads: readonly Upload[]): Upload[] {
+  return uploads.toSorted((one, other) => ORDER.indexOf(one.state) - ORDER.indexOf(other.state));
 }
 
 /** Tell the page how much of its lower end is covered, so that bars and messages there stand above. */
@@ -70,7 +77,7 @@ export function UploadTray() {
       </div>
       {open && (
         <ul className="max-h-[40dvh] divide-y divide-line overflow-y-auto border-line border-t">
-          {uploads.map((upload) => (
+          {inOrder(uploads).map((upload) => (
             <UploadLine key={upload.key} upload={upload} />
           ))}
         </ul>

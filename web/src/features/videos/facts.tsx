@@ -115,9 +115,9 @@ function Renditions({ video }: { video: VideoDetails }) {
           {video.renditions.map((rendition) => (
             <tr key={rendition.name} className="border-line border-t">
               <td className="py-1 pr-3">{rendition.name}</td>
-              <td className="py-1 pr-3 whitespace-nowrap">
+              <td className="py-1 pr-3">
                 {rendition.height ? `${rendition.width} × ${rendition.height}` : "sound"}
-                {rendition.copied && " (as uploaded)"}
+                {rendition.copied && <span className="block text-muted text-xs">as uploaded</span>}
               </td>
               <td className="py-1 pr-3 text-right whitespace-nowrap">
                 {formatBitrate(rendition.averageBitrateBps)}

@@ -1,5 +1,6 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { lazy, type Ref, Suspense } from "react";
+import { ErrorBoundary } from "@/components/error-boundary";
 import { Progress, Skeleton } from "@/components/status";
 import type { PlayerHandle } from "@/features/player/types";
 import { ContinueUpload } from "@/features/uploads/continue-upload";
@@ -17,17 +18,19 @@ export function Stage({ video, control }: { video: TaggedDetails; control: Ref<P
   if (video.playable && video.playbackUrl) {
     const revision = [...video.renditions, ...video.captions].map((one) => one.name).join(" ");
     return (
-      <Suspense fallback={<Skeleton className="aspect-video rounded-2xl" />}>
-        <Player
-          source={{ ...video, playbackUrl: video.playbackUrl, revision }}
-          className="overflow-hidden rounded-2xl"
-          controlRef={control}
-          onExpired={async () => {
-            const fresh = await queryClient.fetchQuery({ ...videoQuery(video.videoId), staleTime: 0 });
-            return fresh.playbackUrl;
-          }}
-        />
-      </Suspense>
+      <ErrorBoundary>
+        <Suspense fallback={<Skeleton className="aspect-video rounded-2xl" />}>
+          <Player
+            source={{ ...video, playbackUrl: video.playbackUrl, revision }}
+            className="overflow-hidden rounded-2xl"
+            controlRef={control}
+            onExpired={async () => {
+              const fresh = await queryClient.fetchQuery({ ...videoQuery(video.videoId), staleTime: 0 });
+              return fresh.playbackUrl;
+            }}
+          />
+        </Suspense>
+      </ErrorBoundary>
     );
   }
   return (

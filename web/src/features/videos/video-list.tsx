@@ -1,7 +1,7 @@
 import { useInfiniteQuery } from "@tanstack/react-query";
 import { useWindowVirtualizer } from "@tanstack/react-virtual";
 import { Film, SearchX } from "lucide-react";
-import { type ReactNode, useLayoutEffect, useRef, useState } from "react";
+import { type ReactNode, useCallback, useLayoutEffect, useState } from "react";
 import { asProblem } from "@/api/problem";
 import { Button } from "@/components/button";
 import { Empty } from "@/components/empty";
@@ -19,9 +19,8 @@ const GAP_PX = 10;
 export function VideoList({ filter, uploadButton }: { filter: VideoFilter; uploadButton: ReactNode }) {
   const list = useInfiniteQuery({ ...videoListQuery(filter), refetchInterval: usePolling() });
   const videos = list.data?.pages.flatMap((page) => page.items) ?? [];
-  const start = useRef<HTMLUListElement>(null);
   const [offset, setOffset] = useState(0);
-  useLayoutEffect(() => setOffset(start.current?.offsetTop ?? 0), []);
+  const start = useCallback((list: HTMLUListElement | null) => setOffset(list?.offsetTop ?? 0), []);
   const rows = useWindowVirtualizer({
     count: videos.length,
     estimateSize: () => ROW_PX,

@@ -80,7 +80,13 @@ function RowProgress({ video }: { video: VideoItem }) {
       />
     );
   }
+  if (video.status === "failed" && video.jobId) return <FailureReason jobId={video.jobId} />;
   return <p className="text-xs sm:hidden">{STATUS[video.status].label}</p>;
+}
+
+function FailureReason({ jobId }: { jobId: string }) {
+  const { data } = useJob(jobId);
+  return <p className="truncate text-bad text-xs">{data?.error?.message ?? "Failed"}</p>;
 }
 
 function JobProgress(props: { jobId: string; title: string; percent: number | null; playable: boolean }) {
