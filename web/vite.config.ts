@@ -37,6 +37,8 @@ export default defineConfig({
   },
   server: {
     host: "127.0.0.1",
+    port: 5173,
+    strictPort: true, // the running Echo is told of it (docs/web.md)
     proxy: {
       "^/(api|auth/v1|plugins|docs|openapi.json)": { target: api },
       "/ws": { target: api.replace(/^http/, "ws"), ws: true },

@@ -94,13 +94,13 @@ def test_what_is_typed_while_it_is_saved_stays(sign_up: SignUp) -> None:
     video_id, page = begun_video(ada), ada.page
     page.goto(f"/video/{video_id}")
     held: list[Route] = []
-    page.route("**/metadata", held.append)
+    page.route("**/metadata", lambda route: held.append(route))
     page.get_by_label("Title", exact=True).fill("First")
     with page.expect_request("**/metadata"):
         page.get_by_role("button", name="Save").click()
     page.get_by_label("Description").fill("Typed meanwhile")
-    page.unroute("**/metadata")
     held[0].continue_()
+    page.unroute("**/metadata")
     expect(page.get_by_role("heading", name="First", level=1)).to_be_visible()
     expect(page.get_by_label("Description")).to_have_value("Typed meanwhile")
     page.get_by_role("button", name="Save").click()
