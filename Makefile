@@ -10,8 +10,10 @@ PLUGINS := $(wildcard plugins/*)
 EDITABLE := -e . $(addprefix -e ./,$(PLUGINS))
 MANIFESTS := pyproject.toml constraints.txt $(addsuffix /pyproject.toml,$(PLUGINS))
 
+# Suites in which each worker has an instance of its own, and which wait more than they compute.
+INSTANCES := tests/e2e/web tests/media
 # Suites that start whole instances, kill them, and measure how they share a machine: one test at a time.
-ALONE := tests/e2e tests/media tests/faults tests/scale
+ALONE := tests/e2e tests/faults tests/scale
 
 # npm finds the Node.js of the virtual environment where the system has none that is new enough (scripts/node).
 NPM := PATH="$(abspath $(BIN)):$$PATH" npm
@@ -79,8 +81,9 @@ check-python: dev
 	$(BIN)/pytest -q tests/unit tests/contract
 
 test: system-packages dev web/node_modules/.dev web tests/e2e/node_modules ## every test, with real PostgreSQL, Valkey, ffmpeg and Chromium
-	$(BIN)/pytest -q --durations=10 -n 2 --dist loadfile $(addprefix --ignore=,$(ALONE))
-	$(BIN)/pytest -q --durations=20 $(ALONE)
+	$(BIN)/pytest -q --durations=10 -n 2 --dist loadfile $(addprefix --ignore=,$(INSTANCES) $(ALONE))
+	$(BIN)/pytest -q --durations=10 -n 2 --dist loadfile $(INSTANCES)
+	$(BIN)/pytest -q --durations=20 $(ALONE) $(addprefix --ignore=,$(INSTANCES))
 
 soak: system-packages dev ## break a running Echo 1,000 times from seeds; SOAK="--faults 25 --seed 17" replays a schedule
 	$(BIN)/python -m tests.faults.soak $(SOAK)
