@@ -1,4 +1,5 @@
-"""Signing in with a provider, against one on loopback that signs and checks as Google does."""
+"""Signing in with a provider, against one on loopback that signs and checks as Google does. Long, because one flow's
+refusals are looked up in one place."""
 
 from __future__ import annotations
 

@@ -261,3 +261,38 @@ def test_what_one_person_uploads_the_next_at_the_same_browser_does_not_see(sign_
     ada.sign_up("next-at-this-browser@example.org")
     expect(ada.upload_line(film.name)).to_have_count(0)
     expect(ada.page.get_by_text("Your first video")).to_be_visible()
+
+
+def test_an_upload_pauses_and_goes_on_and_leaving_meanwhile_asks_first(
+    sign_up: SignUp, short_clip: Path, tmp_path: Path
+) -> None:
+    film = padded(short_clip, tmp_path / "film.mp4", 24 * MIB)
+    ada = sign_up()
+    devtools = ada.devtools()
+    throttle(devtools, upload_bps=4 * MIB)
+    ada.choose(film)
+    wait_for_share(ada.page, film.name, 0.2)
+    asked: list[str] = []
+    ada.page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.dismiss()))
+    with ada.page.expect_event("dialog"):
+        ada.page.close(run_before_unload=True)
+    assert asked == ["beforeunload"]
+    line = ada.upload_line(film.name)
+    line.get_by_role("button", name="Pause").click()
+    expect(line).to_contain_text("Paused at")
+    throttle(devtools, upload_bps=-1)
+    paused = sent_share(ada.page, film.name)
+    line.get_by_role("button", name="Resume").click()
+    expect_uploaded(ada, film.name)
+    assert 0.2 <= paused < 1
+
+
+def test_without_a_websocket_the_page_asks_instead(sign_up: SignUp, short_clip: Path) -> None:
+    ada = sign_up()
+    ada.guard.allow(r"WebSocket")
+    ada.page.route_web_socket(re.compile("/ws/jobs/status/"), lambda socket: socket.close(code=1013))
+    ada.page.reload()
+    expect(ada.page.locator("[data-link]")).to_have_attribute("data-link", "polling")
+    ada.choose(short_clip)
+    expect(ada.badge("short")).to_have_text("Ready", timeout=PROCESSED_MS)
+    expect(ada.page.locator("[data-link]")).to_have_attribute("data-link", "polling")

@@ -127,7 +127,7 @@ function PasswordField({ mode }: { mode: Mode }) {
   return (
     <Field
       label="Password"
-      hint={mode === "signup" ? "At least 8 characters; a few words are good." : undefined}
+      hint={mode === "signup" ? "A few words are good and easy to remember." : undefined}
     >
       {(control) => (
         <div className="flex gap-2">
@@ -137,7 +137,6 @@ function PasswordField({ mode }: { mode: Mode }) {
             type={shown ? "text" : "password"}
             autoComplete={mode === "login" ? "current-password" : "new-password"}
             required
-            minLength={mode === "signup" ? 8 : 1}
             maxLength={128}
           />
           <Button

@@ -77,7 +77,6 @@ function PasswordForm() {
                 {...control}
                 type="password"
                 autoComplete="new-password"
-                minLength={8}
                 maxLength={128}
                 required
                 value={password}
