@@ -220,10 +220,7 @@ class LocalIdentity(IdentityProvider):
 
     async def add_user(self, email: str, password: str) -> LocalUser:
         """Create a user."""
-        with _as_domain_errors():
-            address = checked_email(email)
-            self._check_password(password)
-            password_hash = await self._hash(password)
+        address, password_hash = await self._given(email, password)
         async with self._reachable(), self._database.begin() as tx:
             # Whoever signed up with the address keeps it: nobody but the operator would be told of a second user.
             taken = await store.find_user(tx, address) is not None
@@ -242,6 +239,13 @@ class LocalIdentity(IdentityProvider):
             )
         return _local_user(user)
 
+    async def _given(self, email: str, password: str) -> tuple[str, str]:
+        """What the operator gives: the address as it is kept, and the hash."""
+        with _as_domain_errors():
+            address = checked_email(email)
+            self._check_password(password)
+            return address, await self._hash(password)
+
     async def find_user(self, email: str) -> LocalUser | None:
         """Look up one user."""
         async with self._reachable(), self._database.connect() as tx:
@@ -255,10 +259,7 @@ class LocalIdentity(IdentityProvider):
 
     async def set_password(self, email: str, password: str) -> None:
         """Another password, and no session."""
-        with _as_domain_errors():
-            address = checked_email(email)
-            self._check_password(password)
-            password_hash = await self._hash(password)
+        address, password_hash = await self._given(email, password)
         async with self._reachable(), self._database.begin() as tx:
             user = await store.find_user(tx, address)
             if user is not None:
