@@ -1,5 +1,5 @@
 import createClient, { type Middleware } from "openapi-fetch";
-import { networkProblem, problemFrom } from "./problem";
+import { networkProblem, Problem, problemFrom } from "./problem";
 import type { components, paths } from "./schema";
 
 export type Schemas = components["schemas"];
@@ -23,10 +23,21 @@ export function setTokenSource(source: TokenSource): void {
   tokenSource = source;
 }
 
+const FOR_EVERYBODY = ["/api/v1/instance", "/api/v1/watch/{videoId}"];
+
 const authorized: Middleware = {
-  async onRequest({ request }) {
+  async onRequest({ request, schemaPath }) {
     const token = await tokenSource({ fresh: false });
     if (token) request.headers.set("Authorization", `Bearer ${token}`);
+    else if (!FOR_EVERYBODY.includes(schemaPath)) {
+      // Signed out while a page still asks, in this tab or another: it would be refused.
+      throw new Problem({
+        code: "token_missing",
+        message: "You are signed out.",
+        remedy: "Sign in again.",
+        status: 401,
+      });
+    }
     return request;
   },
 };
