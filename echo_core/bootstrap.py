@@ -74,7 +74,7 @@ from echo_core.plugin_api.context import PluginContext
 from echo_core.plugin_api.errors import EchoError, InsufficientStorageError, NotSupportedError, UnavailableError
 from echo_core.plugin_api.events import Event
 from echo_core.plugin_api.identity import IdentityProvider, LocalUser
-from echo_core.plugin_api.specs import CommandsSpec, EventHandlerSpec, NoConfig, RoutesSpec
+from echo_core.plugin_api.specs import EventHandlerSpec, NoConfig, RoutesSpec
 from echo_core.plugin_api.steps import Resource, StepHandler
 from echo_core.plugin_api.storage import StorageBackend
 from echo_core.plugin_api.transcoder import Transcoder
@@ -597,9 +597,9 @@ def plugin_reports(settings: Settings) -> tuple[PluginReport, ...]:
     return _lenient_registry(settings).reports()
 
 
-def plugin_commands(settings: Settings) -> Sequence[tuple[str, Typer]]:
-    """(plugin, its commands)."""
-    return tuple((plugin, spec.app) for plugin, spec in _lenient_registry(settings).of_type(CommandsSpec))
+def plugin_commands(settings: Settings, name: str) -> tuple[Typer, PluginContext] | None:
+    """A plugin's commands of that name, and the context that they find in ``typer.Context.obj``."""
+    return _lenient_registry(settings).find_commands(name)
 
 
 async def check_dependencies(settings: Settings) -> Sequence[DependencyCheck]:

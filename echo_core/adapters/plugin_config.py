@@ -11,7 +11,7 @@ from echo_core.adapters.plugin_specs import OpenableSpec
 from echo_core.adapters.settings import Settings
 from echo_core.adapters.settings_errors import ConfigurationIssue, did_you_mean
 from echo_core.adapters.settings_tables import FILE_SUFFIX, validate_table
-from echo_core.plugin_api.specs import IdentitySpec, NoConfig, StorageSpec, TranscoderSpec
+from echo_core.plugin_api.specs import CommandsSpec, IdentitySpec, NoConfig, StorageSpec, TranscoderSpec
 
 
 class PluginConfigs:
@@ -49,7 +49,7 @@ class PluginConfigs:
             return
         table = self._settings.plugins.section(status.name)
         written = status.name in self._settings.plugins.sections
-        specs = [entry.spec for entry in status.specs if isinstance(entry.spec, OpenableSpec)]
+        specs = [entry.spec for entry in status.specs if isinstance(entry.spec, OpenableSpec | CommandsSpec)]
         models: list[type[BaseModel]] = list(
             dict.fromkeys(spec.config_model for spec in specs if spec.config_model is not NoConfig)
         )
@@ -73,7 +73,9 @@ class PluginConfigs:
             self.refused[status.name] = list(found)
 
 
-def _is_unselected(spec: OpenableSpec, settings: Settings) -> bool:
+def _is_unselected(spec: OpenableSpec | CommandsSpec, settings: Settings) -> bool:
+    if isinstance(spec, CommandsSpec):
+        return True  # they tell when they are called
     if isinstance(spec, StorageSpec):
         return spec.name != settings.storage.backend
     if isinstance(spec, IdentitySpec):

@@ -194,8 +194,9 @@ def _registered(plugin: str, hook: str, results: Sequence[object]) -> list[Regis
 def _without_twins(specs: list[RegisteredSpec]) -> tuple[RegisteredSpec, ...]:
     seen: set[tuple[str, str]] = set()
     for entry in specs:
-        if entry.kind != "routes" and (entry.kind, entry.name) in seen:
+        which = "" if entry.kind == "commands" else entry.name
+        if entry.kind != "routes" and (entry.kind, which) in seen:
             what = "commands" if entry.kind == "commands" else f"the {entry.kind} {entry.name!r}"
             raise PluginLoadError(f"it registers {what} twice")
-        seen.add((entry.kind, entry.name))
+        seen.add((entry.kind, which))
     return tuple(specs)

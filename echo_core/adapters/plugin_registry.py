@@ -16,7 +16,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import fields
 from functools import partial
 from importlib.metadata import EntryPoint
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -24,13 +24,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from echo_core.adapters.plugin_config import PluginConfigs
 from echo_core.adapters.plugin_loader import PluginStatus, load_plugins, report_failure
 from echo_core.adapters.plugin_selection import selection_issues
-from echo_core.adapters.plugin_specs import OpenableSpec, RegisteredSpec
+from echo_core.adapters.plugin_specs import OpenableSpec, RegisteredSpec, origins_problem
 from echo_core.adapters.secrets import derive_key
 from echo_core.adapters.settings import Settings
 from echo_core.adapters.settings_errors import ConfigurationError
 from echo_core.application.pipeline import PipelineError, RegisteredStep, ordered
 from echo_core.application.services import PluginReport
 from echo_core.plugin_api.context import Clock, PluginContext
+from echo_core.plugin_api.errors import NotSupportedError
 from echo_core.plugin_api.events import EventHandler
 from echo_core.plugin_api.identity import IdentityContext, IdentityProvider
 from echo_core.plugin_api.specs import (
@@ -45,6 +46,9 @@ from echo_core.plugin_api.specs import (
 from echo_core.plugin_api.steps import StepHandler
 from echo_core.plugin_api.storage import StorageBackend
 from echo_core.plugin_api.transcoder import Transcoder
+
+if TYPE_CHECKING:
+    from typer import Typer
 
 SpecT = TypeVar(
     "SpecT", StorageSpec, TranscoderSpec, IdentitySpec, StepSpec, EventHandlerSpec, RoutesSpec, CommandsSpec
@@ -102,7 +106,13 @@ class PluginRegistry:
 
     def storage_origins(self) -> tuple[str, ...]:
         """Where browsers read and write the objects of the selected storage, beside the public address."""
-        return self._find(StorageSpec, self._settings.storage.backend)[1].browser_origins
+        plugin, spec = self._find(StorageSpec, self._settings.storage.backend)
+        if not callable(spec.browser_origins):
+            return spec.browser_origins
+        origins = spec.browser_origins(self._configs.of(plugin, spec.config_model))
+        if problem := origins_problem(origins):
+            raise TypeError(f"storage {spec.name!r} of plugin {plugin!r}: {problem}")
+        return origins
 
     def open_transcoder(self) -> AbstractAsyncContextManager[Transcoder]:
         """The transcoder that ``transcoder.backend`` selects."""
@@ -137,6 +147,20 @@ class PluginRegistry:
         """One of ``event_handlers()``."""
         spec = cast("EventHandlerSpec", handler.spec)
         return self._open(handler.plugin, spec, self._context_of(handler.plugin, spec), spec.open, EventHandler)
+
+    def find_commands(self, name: str) -> tuple[Typer, PluginContext] | None:
+        """The commands of that name and what they run with. Raises ``NotSupportedError`` if they lack their table."""
+        for plugin, spec in self.of_type(CommandsSpec):
+            if (spec.name or plugin) == name:
+                try:
+                    return spec.app, self._context(plugin, self._configs.of(plugin, spec.config_model))
+                except LookupError as error:
+                    raise NotSupportedError(
+                        f"The plugin {plugin} is not configured.",
+                        code="plugin_not_configured",
+                        remedy=f"Write its table [plugins.{plugin}] into echo.toml; 'echoctl plugins' tells more.",
+                    ) from error
+        return None
 
     def steps(self) -> tuple[RegisteredStep, ...]:
         """The steps of plugins, unordered; they fit behind the kernel's (``pipeline.ordered`` accepts them)."""
@@ -185,6 +209,7 @@ class PluginRegistry:
             routes_url=f"{self._settings.public_url}/plugins/{plugin}",
             clock=self._clock,
             derive_key=partial(_plugin_key, self._secret, plugin),
+            page_origins=self._settings.page_origins,
         )
 
     @asynccontextmanager

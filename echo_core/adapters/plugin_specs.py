@@ -73,10 +73,12 @@ class RegisteredSpec:
 
     @property
     def name(self) -> str:
-        """The spec's name; for routes where they are mounted, for commands the plugin's."""
+        """The spec's name; for routes where they are mounted."""
         if isinstance(self.spec, OpenableSpec):
             return self.spec.name
-        return f"/plugins/{self.plugin}" if isinstance(self.spec, RoutesSpec) else self.plugin
+        if isinstance(self.spec, CommandsSpec):
+            return self.spec.name or self.plugin
+        return f"/plugins/{self.plugin}"
 
 
 def is_name(name: object) -> bool:
@@ -102,12 +104,16 @@ def _problem(spec: AnySpec) -> str:
     if isinstance(spec, CommandsSpec):
         from typer import Typer  # only plugins that bring commands pay for it
 
-        return "" if isinstance(spec.app, Typer) else f"app is a {type(spec.app).__name__}, not a Typer app"
+        if not isinstance(spec.app, Typer):
+            return f"app is a {type(spec.app).__name__}, not a Typer app"
+        if not _is_config_model(spec.config_model):
+            return "config_model is not a pydantic model"
+        return "" if spec.name == "" or is_name(spec.name) else "name must be lower-case words joined by '_'"
     if not is_name(spec.name):
         return "name must be lower-case words joined by '_', starting with a letter"
     if not callable(spec.open):
         return "open is not callable"
-    if not (isinstance(spec.config_model, type) and issubclass(spec.config_model, BaseModel)):
+    if not _is_config_model(spec.config_model):
         return "config_model is not a pydantic model"
     if isinstance(spec, StepSpec):
         return _step_problem(spec)
@@ -119,9 +125,20 @@ def _problem(spec: AnySpec) -> str:
         return _identity_problem(spec)
     if not isinstance(spec.capabilities, frozenset) or not _are_names(tuple(spec.capabilities)):
         return "capabilities must be a frozenset of strings"
-    if isinstance(spec, StorageSpec) and not _are_origins(spec.browser_origins):
-        return "browser_origins must be a tuple of origins such as 'https://storage.example'"
+    if isinstance(spec, StorageSpec) and not callable(spec.browser_origins):
+        return origins_problem(spec.browser_origins)
     return ""
+
+
+def origins_problem(browser_origins: object) -> str:
+    """What is wrong with origins that go into a Content-Security-Policy; empty: nothing."""
+    if _are_origins(browser_origins):
+        return ""
+    return "browser_origins must be a tuple of origins such as 'https://storage.example'"
+
+
+def _is_config_model(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, BaseModel)
 
 
 def _routes_problem(spec: RoutesSpec) -> str:

@@ -312,6 +312,13 @@ class Settings(Section):
         return (self.http.public_url or f"http://{self.http.host}:{self.http.port}").rstrip("/")
 
     @property
+    def page_origins(self) -> tuple[str, ...]:
+        """Origins of the pages that use this instance: its own, then those that are let in from elsewhere."""
+        own = urlsplit(self.public_url)
+        others = (origin for origin in self.http.cors_origins if origin != "*")
+        return tuple(dict.fromkeys((f"{own.scheme}://{own.netloc}", *others)))
+
+    @property
     def identity(self) -> str:
         """The identity to open; empty where there is none, or where tokens come from another issuer."""
         foreign = self.auth.jwks_url or self.auth.issuer not in {"", f"{self.public_url}/auth/v1"}

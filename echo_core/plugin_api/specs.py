@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -37,8 +37,8 @@ class StorageSpec:
     """A storage backend; selected by ``storage.backend = "<name>"``.
 
     ``browser_origins``: where its signed URLs point, if not at Echo's public address, such as
-    ``("https://storage.example",)``; the policy of Echo's pages lets them read and write there and nowhere else. The
-    storage itself must allow them too (CORS).
+    ``("https://storage.example",)``, or what tells that from the configuration; the policy of Echo's pages lets them
+    read and write there and nowhere else. The storage itself must allow them too (CORS).
     """
 
     name: str
@@ -46,7 +46,7 @@ class StorageSpec:
     config_model: type[BaseModel] = NoConfig
     description: str = ""
     capabilities: frozenset[str] = frozenset()
-    browser_origins: tuple[str, ...] = ()
+    browser_origins: tuple[str, ...] | Callable[[Any], tuple[str, ...]] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +122,8 @@ class RoutesSpec:
 
     ``auth="user"``: the kernel lets only authenticated callers in, and ``request.state.user`` is theirs.
     ``auth="none"``: the routes check for themselves (signed URLs). Handlers find the opened storage backend at
-    ``request.state.storage``.
+    ``request.state.storage``, and at ``request.state.upload_hints`` an ``UploadHints``, for a storage that tells by
+    itself which objects have arrived.
     """
 
     routes: Sequence[BaseRoute]
@@ -131,6 +132,11 @@ class RoutesSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class CommandsSpec:
-    """Commands, reachable as ``echoctl <plugin> …``."""
+    """Commands, reachable as ``echoctl <name> …``; without a name, as ``echoctl <plugin> …``.
+
+    They find the ``PluginContext``, its ``config`` an instance of ``config_model``, at ``typer.Context.obj``.
+    """
 
     app: Typer
+    name: str = ""
+    config_model: type[BaseModel] = NoConfig

@@ -31,11 +31,11 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Protocol
 
 from echo_core.plugin_api.errors import InvalidRequestError, NotSupportedError
 
@@ -54,7 +54,9 @@ def validate_key(key: str) -> str:
     return key
 
 
-UploadProtocol = Literal["google-resumable"]
+UploadProtocol = Literal["google-resumable", "signed-put"]
+"""How bytes are sent. ``google-resumable``: rule S9. ``signed-put``: the whole object in one PUT, with the headers of
+the ticket and no others; for small objects, where opening a session costs more than sending them again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +64,7 @@ class BeginUpload:
     """Start an upload to ``key``. ``size_bytes=None``: the client announces it with its first bytes.
 
     ``max_size_bytes`` bounds the upload when the size is not known. ``origin`` is the browser's origin, for backends
-    that bind an upload to it.
+    that bind an upload to it. ``protocols``: those that the client speaks; all speak ``google-resumable``.
     """
 
     key: str
@@ -71,6 +73,7 @@ class BeginUpload:
     max_size_bytes: int | None = None
     expires_in_s: int = 24 * 3600
     origin: str | None = None
+    protocols: tuple[UploadProtocol, ...] = ("google-resumable",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,6 +204,24 @@ class StorageUsage:
     total_bytes: int | None = None
 
 
+class UploadHints(Protocol):
+    """Where a storage that hears of arrived objects passes that on (``RoutesSpec``). A hint makes Echo look; what it
+    finds then is all that counts, so hints may be late, doubled or wrong."""
+
+    async def object_stored(self, key: str) -> None:
+        """There may be an object of this key now. Any string will do. Raises ``UnavailableError``: say it again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StorageFinding:
+    """One thing that ``examine`` has looked at: a permission, a setting. ``remedy`` says what to do if it is not ok."""
+
+    name: str
+    ok: bool
+    detail: str
+    remedy: str = ""
+
+
 class StorageBackend(ABC):
     """Stored objects. Safe for concurrent use by many tasks; the rules are at the top of this module."""
 
@@ -263,3 +284,8 @@ class StorageBackend(ABC):
     async def check(self) -> None:
         """Raise a ``ProviderError`` if the backend cannot work now. Cheap: it runs on every readiness probe."""
         await self.list(ListObjects(prefix="readiness/", limit=1))
+
+    async def examine(self) -> Sequence[StorageFinding]:
+        """What an operator may have set up wrongly, for ``echoctl doctor``. May take seconds; the default has nothing
+        to tell. Raises a ``ProviderError`` only if nothing can be looked at."""
+        return ()

@@ -59,8 +59,10 @@ def _of_plugin(ctx: Context, name: str) -> Command | None:
         from echo_core import bootstrap
 
         settings = bootstrap.load_settings(config_path(ctx.find_root().meta))
-        found = dict(bootstrap.plugin_commands(settings)).get(name)
-        return None if found is None else typer.main.get_command(found)
+        if (found := bootstrap.plugin_commands(settings, name)) is None:
+            return None
+        commands, ctx.obj = found
+        return typer.main.get_command(commands)
     except Exception as error:  # a plugin may raise anything; the user mistyped, or learns why it is missing
         problem = explained(error)
         say(f"The commands of plugins cannot be had: {problem.message if problem else error!r}")

@@ -269,7 +269,7 @@ def test_commands_of_a_plugin_are_mounted_under_its_name(echoctl: Any, monkeypat
     def broken() -> None:
         raise EchoError("The plugin's vendor is away.", code="vendor_away")
 
-    monkeypatch.setattr(bootstrap, "plugin_commands", lambda _: [("greeter", app)])
+    monkeypatch.setattr(bootstrap, "plugin_commands", lambda _, name: (app, None) if name == "greeter" else None)
     assert echoctl("greeter", "hello", "you").out == "hello you\n"
     ran = echoctl("greeter", "broken")
     assert ran.code == 1
@@ -277,7 +277,7 @@ def test_commands_of_a_plugin_are_mounted_under_its_name(echoctl: Any, monkeypat
 
 
 def test_broken_plugin_breaks_no_other_command(echoctl: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def commands(_: object) -> Any:
+    def commands(_: object, name: str) -> Any:
         raise RuntimeError("a plugin's defect")
 
     monkeypatch.setattr(bootstrap, "plugin_commands", commands)

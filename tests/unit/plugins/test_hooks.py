@@ -18,8 +18,14 @@ from typer.testing import CliRunner
 from echo_core.adapters.plugin_registry import PluginRegistry
 from echo_core.adapters.plugin_specs import HOOKS
 from echo_core.adapters.postgres.engine import open_engine
-from echo_core.adapters.settings import AuthSettings, Settings, StorageSettings, TranscoderSettings
-from echo_core.plugin_api import CommandsSpec, EchoHooks, Event, RoutesSpec
+from echo_core.adapters.settings import (
+    AuthSettings,
+    PluginsSettings,
+    Settings,
+    StorageSettings,
+    TranscoderSettings,
+)
+from echo_core.plugin_api import CommandsSpec, EchoHooks, Event, NotSupportedError, RoutesSpec
 
 GUIDE = Path(__file__).parents[3] / "docs" / "plugins.md"
 ALL_HOOKS = [name for name, _ in inspect.getmembers(EchoHooks, inspect.isfunction)]
@@ -167,6 +173,72 @@ def test_echo_register_commands(registry: PluginRegistry) -> None:
     ((plugin, spec),) = registry.of_type(CommandsSpec)
     assert plugin == "mine"
     assert CliRunner().invoke(spec.app, []).output == "hello\n"
+    found = registry.find_commands("mine")
+    assert found is not None
+    assert (found[0], found[1].plugin) == (spec.app, "mine")
+    assert registry.find_commands("another") is None
+
+
+COMMANDS_OF_ITS_OWN_NAME = """
+import typer
+
+class Config(BaseModel):
+    bucket: str
+
+def origins(config):
+    return (f"https://{config.bucket}.example",)
+
+app = typer.Typer()
+
+@app.command()
+def greet():
+    pass
+
+@hookimpl
+def echo_register_storage():
+    return [StorageSpec(name="mine", open=opener, config_model=Config, browser_origins=origins)]
+
+@hookimpl
+def echo_register_commands():
+    return [CommandsSpec(app=app, name="bucket", config_model=Config)]
+"""
+
+
+def load_mine(site: Any, tmp_path: Path, bucket: str | None) -> PluginRegistry:
+    settings = Settings(
+        data_dir=tmp_path / "data",
+        storage=StorageSettings(backend="mine" if bucket else "local"),
+        plugins=PluginsSettings.model_validate({} if bucket is None else {"mine": {"bucket": bucket}}),
+    )
+    return PluginRegistry.load(
+        settings, secret=b"s" * 32, clock=FixedClock(), candidates=site.candidates(), strict=False
+    )
+
+
+def test_commands_may_have_a_name_and_find_their_configuration(site: Any, install: Any, tmp_path: Path) -> None:
+    install("mine", COMMANDS_OF_ITS_OWN_NAME)
+    registry = load_mine(site, tmp_path, "films")
+    found = registry.find_commands("bucket")
+    assert found is not None
+    assert found[1].config.bucket == "films"  # type: ignore[attr-defined]
+    assert found[1].page_origins == ("http://127.0.0.1:8000",)
+    assert registry.find_commands("mine") is None
+    assert registry.storage_origins() == ("https://films.example",)
+
+
+def test_commands_of_a_plugin_without_its_table_say_so(site: Any, install: Any, tmp_path: Path) -> None:
+    install("mine", COMMANDS_OF_ITS_OWN_NAME)
+    registry = load_mine(site, tmp_path, None)
+    assert registry.reports()[0].status == "loaded"
+    with pytest.raises(NotSupportedError) as caught:
+        registry.find_commands("bucket")
+    assert caught.value.code == "plugin_not_configured"
+
+
+def test_origins_that_a_configuration_makes_are_checked(site: Any, install: Any, tmp_path: Path) -> None:
+    install("mine", COMMANDS_OF_ITS_OWN_NAME)
+    with pytest.raises(TypeError, match="browser_origins"):
+        load_mine(site, tmp_path, "films; script-src *").storage_origins()
 
 
 def test_a_report_lists_every_kind(registry: PluginRegistry) -> None:

@@ -146,8 +146,7 @@ def browser_origins(target: Target, settings: Settings | None) -> Sequence[str]:
 
     if settings is None:
         return [origin_of(target.url)]
-    others = [origin for origin in settings.http.cors_origins if origin != "*"]
-    return [origin_of(settings.public_url), *others]
+    return settings.page_origins
 
 
 def _skip_round_trip(examination: Examination, because: str) -> None:
