@@ -6,9 +6,9 @@ S1.  A key is what ``validate_key`` accepts: 1 to 512 characters of ``[A-Za-z0-9
      no empty, ``.`` or ``..`` segment, no leading slash. Anything else raises ``InvalidRequestError``
      (code ``invalid_key``) and touches nothing.
 S2.  An object appears under its key only when it is whole and durable; a reader never sees a part of it.
-S3.  An object is never overwritten: ``put_file`` and a finished upload to an existing key raise or answer
-     ``PreconditionFailedError`` (code ``object_exists``), except when the bytes are the same (size and checksum), which
-     succeeds and changes nothing.
+S3.  An object is never overwritten: ``put_file`` to an existing key raises ``PreconditionFailedError`` (code
+     ``object_exists``), and the request that would finish an upload to one is answered 412; except when the bytes are
+     the same (size and checksum): then ``put_file`` succeeds, the upload may, and nothing changes.
 S4.  ``stat``, ``open_read``, ``fetch_file`` of a missing key raise ``NotFoundError`` (code ``object_not_found``).
 S5.  ``open_read`` takes a half-open byte range ``[start, end)``; ``end=None`` is the end of the object. A range that
      starts at or beyond the end raises ``InvalidRequestError`` (code ``range_not_satisfiable``); an ``end`` beyond the
@@ -16,8 +16,9 @@ S5.  ``open_read`` takes a half-open byte range ``[start, end)``; ``end=None`` i
 S6.  ``delete`` is idempotent; ``delete`` of a missing key is no error.
 S7.  ``list`` is ordered by key, complete and gapless over its pages; a prefix matches by string, unfinished uploads
      are not listed.
-S8.  ``read_url`` gives a URL that any HTTP client can GET and HEAD without credentials until it expires, with Range
-     (206, 416) and a strong ETag. ``generation`` pins what is read: if the object was replaced, the read fails.
+S8.  ``read_url`` gives a URL that any HTTP client can GET (or HEAD, if it was asked for with that method) without
+     credentials until it expires, with Range (206, 416) and a strong ETag. ``generation`` pins what is read: if the
+     object was replaced, the read fails.
 S9.  The resumable protocol of an upload is Google's: PUT with ``Content-Range: bytes a-b/total`` (or one PUT without
      it); 308 with ``Range: bytes=0-n`` while unfinished (no Range header: nothing stored yet); ``bytes */total`` with
      an empty body asks; 200 or 201 when whole. Bytes beyond the announced size are refused and not stored.
@@ -143,13 +144,15 @@ class ReadObject:
 
 @dataclass(frozen=True, kw_only=True)
 class ReadUrl:
-    """Ask for a signed URL. ``filename`` (when given) makes browsers download under that name."""
+    """Ask for a signed URL. ``filename`` (when given) makes browsers download under that name. ``method``: what it is
+    for; signatures of some storages cover that."""
 
     key: str
     expires_in_s: int
     generation: str | None = None
     content_type: str | None = None
     filename: str | None = None
+    method: Literal["GET", "HEAD"] = "GET"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""Videos in Google Cloud Storage, for Echo."""

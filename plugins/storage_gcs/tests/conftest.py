@@ -1,0 +1,69 @@
+"""A bucket of the fake, opened by the plugin as an instance would."""
+
+import hashlib
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pytest
+from echo_storage_gcs.backend import GcsStorage, open_gcs_storage
+from echo_storage_gcs.config import GcsConfig
+
+from echo_core.plugin_api import PluginContext
+from echo_core.testing.manual_clock import ManualClock
+from tests.fakes.gcs.server import FakeGcs, cors_for
+
+BUCKET = "echo-videos"
+ORIGIN = "https://echo.example"
+
+hypothesis.settings.register_profile(
+    "storage_gcs", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+
+
+def make_context(gcs: FakeGcs, clock: ManualClock, data_dir: Path, **config: Any) -> PluginContext:
+    given = {"bucket": BUCKET, "credentials": json.dumps(gcs.service_account_info()), "endpoint": gcs.url}
+    return PluginContext(
+        plugin="storage_gcs",
+        config=GcsConfig.model_validate(given | {"iam_endpoint": gcs.url} | config),
+        data_dir=data_dir,
+        routes_url="http://127.0.0.1:1/plugins/storage_gcs",
+        clock=clock,
+        derive_key=lambda label: hashlib.sha256(f"test:{label}".encode()).digest(),
+        page_origins=(ORIGIN,),
+    )
+
+
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeGcs]:
+    with FakeGcs.serve(tmp_path_factory.mktemp("gcs")) as gcs:
+        gcs.create_bucket(BUCKET, cors=cors_for(ORIGIN))
+        yield gcs
+
+
+@pytest.fixture
+def gcs(serving: FakeGcs) -> FakeGcs:
+    serving.reset()
+    return serving
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def open_storage(
+    gcs: FakeGcs, clock: ManualClock, tmp_path: Path
+) -> Callable[..., AbstractAsyncContextManager[GcsStorage]]:
+    """``async with open_storage(**config)``."""
+    return lambda **config: open_gcs_storage(make_context(gcs, clock, tmp_path, **config))
+
+
+@pytest.fixture
+async def storage(open_storage: Callable[..., AbstractAsyncContextManager[GcsStorage]]) -> AsyncIterator[GcsStorage]:
+    async with open_storage() as storage:
+        yield storage
