@@ -1,0 +1,1 @@
+"""Google Cloud Storage on loopback. ``from tests.fakes.gcs.server import FakeGcs``."""
