@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from echo_core.plugin_api import PluginContext
+from echo_core.plugin_api import AuthError, PluginContext
 from echo_storage_gcs.config import GcsConfig
 
 if TYPE_CHECKING:
@@ -102,7 +102,12 @@ def _apply(bucket: Bucket, plan: Plan, calls: Calls) -> None:
     try:
         setting_up.apply(bucket, plan, calls)
     except Exception as error:
-        raise from_google(error) from error
+        mapped = from_google(error)
+        if isinstance(mapped, AuthError):
+            mapped.remedy = (
+                "Run this with --own-credentials as somebody who may change the bucket, or change it by hand."
+            )
+        raise mapped from error
 
 
 def _as_json(config: GcsConfig, plan: Plan, missing: list[str], *, changed: bool) -> dict[str, object]:

@@ -23,7 +23,7 @@ from echo_core.plugin_api import (
 )
 
 _log = logging.getLogger(__name__)
-_PERMISSION = re.compile(r"\b(?:storage|iam)\.[a-zA-Z]+\.[a-zA-Z]+\b")
+_PERMISSION = re.compile(r"\b(?:storage\.(?:objects|buckets)|iam\.serviceAccounts)\.[a-zA-Z]+\b")
 _TOO_MANY = 429
 _DENIED = frozenset({401, 403})
 _AGAIN = frozenset({408, 500, 502, 503, 504})

@@ -23,6 +23,8 @@ from echo_storage_gcs.sessions import NOTHING_BEFORE
 PART_BYTES = 32 * MIB
 """Of a big object that is fetched in parts: large enough that a part's request is nothing beside it."""
 CHECKSUM_PREFIX = "crc32c:"
+CACHE_CONTROL = "private, max-age=86400, immutable"
+"""What is stored under a key never changes: a browser may keep what it has played, and nobody between it and us."""
 
 
 def info_of(blob: Blob) -> ObjectInfo:
@@ -89,6 +91,7 @@ class Transfers:
             checksum = checksum_of(source, size_bytes, stop)
             source.seek(0)
             blob = self._bucket.blob(request.key, chunk_size=self._config.chunk_size_bytes)
+            blob.cache_control = CACHE_CONTROL
             try:
                 blob.upload_from_file(
                     StoppableFile(source, stop),

@@ -7,7 +7,6 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
-import hypothesis
 import pytest
 from echo_storage_gcs.backend import GcsStorage, open_gcs_storage
 from echo_storage_gcs.config import GcsConfig
@@ -19,16 +18,16 @@ from tests.fakes.gcs.server import FakeGcs, cors_for
 BUCKET = "echo-videos"
 ORIGIN = "https://echo.example"
 
-hypothesis.settings.register_profile(
-    "storage_gcs", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
-)
-
 
 def make_context(gcs: FakeGcs, clock: ManualClock, data_dir: Path, **config: Any) -> PluginContext:
-    given = {"bucket": BUCKET, "credentials": json.dumps(gcs.service_account_info()), "endpoint": gcs.url}
+    given = {"credentials": json.dumps(gcs.service_account_info()), "endpoint": gcs.url, "iam_endpoint": gcs.url}
+    return context_of(clock, data_dir, **(given | config))
+
+
+def context_of(clock: ManualClock, data_dir: Path, **config: Any) -> PluginContext:
     return PluginContext(
         plugin="storage_gcs",
-        config=GcsConfig.model_validate(given | {"iam_endpoint": gcs.url} | config),
+        config=GcsConfig.model_validate({"bucket": BUCKET} | config),
         data_dir=data_dir,
         routes_url="http://127.0.0.1:1/plugins/storage_gcs",
         clock=clock,

@@ -1,0 +1,152 @@
+"""``echoctl gcs setup`` and what the doctor finds in a bucket."""
+
+import json
+import uuid
+from typing import Any
+
+import pytest
+from echo_storage_gcs.commands import app
+from echo_storage_gcs.setting_up import HEADERS, PERMISSIONS, lacking_cors, wanted_cors
+from typer.testing import CliRunner
+
+from echo_core.plugin_api import EchoError
+from tests.fakes.gcs.server import FakeGcs, cors_for
+
+from .conftest import BUCKET, ORIGIN, make_context
+
+FOREIGN = {"origin": ["https://other.example"], "method": ["GET"], "responseHeader": ["ETag"], "maxAgeSeconds": 60}
+
+
+@pytest.fixture
+def setup(gcs: FakeGcs, clock, tmp_path):
+    def setup(*arguments: str, **config: Any):
+        context = make_context(gcs, clock, tmp_path, **config)
+        return CliRunner().invoke(app, ["setup", *arguments], obj=context)
+
+    return setup
+
+
+@pytest.fixture
+def bare(gcs: FakeGcs) -> str:
+    """A bucket as it comes, with a rule of somebody else's."""
+    name = f"bare-{uuid.uuid4()}"
+    gcs.create_bucket(name, cors=[FOREIGN])
+    return name
+
+
+def test_what_is_missing_is_shown_and_not_changed(setup, gcs: FakeGcs, bare: str) -> None:
+    ran = setup(bucket=bare)
+    assert ran.exit_code == 1
+    assert f"no rule names the origin {ORIGIN}" in ran.output
+    assert "--apply" in ran.output
+    assert "AbortIncompleteMultipartUpload" in ran.output
+    assert "x-goog-generation" in ran.output
+    assert gcs.bucket_fields(bare)["cors"] == [FOREIGN]
+
+
+def test_apply_adds_what_is_missing_once(setup, gcs: FakeGcs, bare: str) -> None:
+    ran = setup("--apply", bucket=bare)
+    assert (ran.exit_code, "Changed." in ran.output) == (0, True), ran.output
+    fields = gcs.bucket_fields(bare)
+    assert fields["cors"] == [FOREIGN, wanted_cors([ORIGIN])]
+    assert [rule["action"]["type"] for rule in fields["lifecycle"]["rule"]] == [
+        "AbortIncompleteMultipartUpload",
+        "Delete",
+    ]
+    again = setup("--apply", bucket=bare)
+    assert (again.exit_code, "Nothing has to be changed." in again.output) == (0, True)
+    assert gcs.bucket_fields(bare) == fields
+
+
+def test_json(setup, gcs: FakeGcs, bare: str) -> None:
+    told = json.loads(setup("--json", bucket=bare).output)
+    assert (told["ok"], told["changed"], told["missingPermissions"]) == (False, False, [])
+    assert told["cors"][-1]["origin"] == [ORIGIN]
+    told = json.loads(setup("--json", "--apply", bucket=bare).output)
+    assert (told["ok"], told["changed"]) == (True, True)
+
+
+def test_missing_permissions_are_named_with_what_grants_them(setup, gcs: FakeGcs) -> None:
+    gcs.deny("storage.objects.delete", "storage.objects.list")
+    ran = setup("--apply")
+    assert ran.exit_code == 1
+    assert "lacks storage.objects.delete, storage.objects.list" in ran.output
+    assert "roles/storage.objectUser" in ran.output
+
+
+def test_account_that_may_not_change_the_bucket_is_told(setup, gcs: FakeGcs, bare: str) -> None:
+    gcs.deny("storage.buckets.update")
+    ran = setup("--apply", bucket=bare)
+    assert isinstance(ran.exception, EchoError)
+    assert "storage.buckets.update" in ran.exception.message
+    assert "--own-credentials" in ran.exception.remedy
+
+
+def test_bucket_that_is_not_there_is_told(setup) -> None:
+    ran = setup(bucket="not-there")
+    assert isinstance(ran.exception, EchoError)
+    assert ran.exception.code == "bucket_not_found"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({}, []),
+        ({"origin": ["*"]}, []),
+        ({"origin": ["https://other.example"]}, ["no rule names the origin"]),
+        ({"method": ["GET", "HEAD", "POST"]}, ["the methods PUT"]),
+        ({"method": ["*"]}, []),
+        ({"responseHeader": [name for name in HEADERS if name != "Range"]}, ["the headers Range"]),
+        ({"responseHeader": ["*"]}, []),
+        ({"responseHeader": [name.upper() for name in HEADERS]}, []),
+    ],
+)
+def test_what_cors_rules_lack(change: dict[str, Any], words: list[str]) -> None:
+    found = lacking_cors([wanted_cors([ORIGIN]) | change], ORIGIN)
+    assert len(found) == len(words)
+    assert all(word in sentence for word, sentence in zip(words, found, strict=True))
+
+
+# --- the doctor
+
+
+async def test_healthy_bucket(storage, gcs: FakeGcs, setup) -> None:
+    assert setup("--apply").exit_code == 0
+    findings = await storage.examine()
+    assert [(f.name, f.ok) for f in findings] == [
+        ("permissions", True),
+        ("signing", True),
+        ("write, read, delete", True),
+        ("cors", True),
+    ], findings
+    assert gcs.objects(BUCKET) == {}
+
+
+@pytest.mark.parametrize("permission", PERMISSIONS)
+async def test_missing_permission_is_named(storage, gcs: FakeGcs, permission: str) -> None:
+    gcs.deny(permission)
+    found = {finding.name: finding for finding in await storage.examine()}
+    assert not found["permissions"].ok
+    assert permission in found["permissions"].detail
+    assert "add-iam-policy-binding" in found["permissions"].remedy
+    if permission != "storage.objects.list":
+        assert not found["write, read, delete"].ok
+        assert permission in found["write, read, delete"].detail
+
+
+async def test_missing_cors_header_is_named(open_storage, gcs: FakeGcs) -> None:
+    rules = cors_for(ORIGIN)
+    rules[0]["responseHeader"] = [name for name in HEADERS if name not in {"Range", "Content-Range"}]
+    gcs.create_bucket("deaf", cors=rules)
+    async with open_storage(bucket="deaf") as storage:
+        found = {finding.name: finding for finding in await storage.examine()}
+    assert not found["cors"].ok
+    assert "the headers Content-Range, Range" in found["cors"].detail
+    assert "gcs setup --apply" in found["cors"].remedy
+
+
+async def test_settings_that_may_not_be_read_are_no_failure(storage, gcs: FakeGcs) -> None:
+    gcs.deny("storage.buckets.get")
+    found = {finding.name: finding for finding in await storage.examine()}
+    assert found["cors"].ok
+    assert "storage.buckets.get" in found["cors"].detail
