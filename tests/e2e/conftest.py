@@ -23,6 +23,7 @@ import psutil
 import pytest
 
 from tests.e2e.api import Api, is_ready
+from tests.fakes.gcs.server import FakeGcs
 from tests.fakes.openid_provider import CLIENT_ID, CLIENT_SECRET, OpenIdProvider, running_provider
 
 HERE = Path(__file__).parent
@@ -181,6 +182,47 @@ def instance(tmp_path_factory: pytest.TempPathFactory, google: OpenIdProvider) -
     )
     yield running
     stop_instance(running)
+
+
+BUCKET = "echo-e2e"
+
+
+@pytest.fixture(scope="session")
+def gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeGcs]:
+    """What stands in for Google Cloud Storage: a bucket as it comes, without any CORS."""
+    with FakeGcs.serve(tmp_path_factory.mktemp("gcs")) as running:
+        running.create_bucket(BUCKET)
+        yield running
+
+
+def gcs_settings(gcs: FakeGcs, directory: Path) -> dict[str, str]:
+    """The environment of an instance that keeps its videos in the bucket."""
+    key = directory / "service-account.json"
+    key.write_text(json.dumps(gcs.service_account_info()))
+    return {
+        "ECHO_STORAGE__BACKEND": "gcs",
+        "ECHO_PLUGINS__STORAGE_GCS__BUCKET": BUCKET,
+        "ECHO_PLUGINS__STORAGE_GCS__CREDENTIALS_FILE": str(key),
+        "ECHO_PLUGINS__STORAGE_GCS__ENDPOINT": gcs.url,
+        "ECHO_PLUGINS__STORAGE_GCS__IAM_ENDPOINT": gcs.url,
+    }
+
+
+@pytest.fixture(scope="session")
+def gcs_instance(tmp_path_factory: pytest.TempPathFactory, gcs: FakeGcs, pages: str) -> Iterator[Instance]:
+    """An Echo that keeps its videos in the bucket, set up as the documentation says."""
+    directory = tmp_path_factory.mktemp("echo-gcs")
+    running = start_instance(
+        directory / "data",
+        **gcs_settings(gcs, directory),
+        ECHO_HTTP__CORS_ORIGINS=json.dumps([pages]),
+        ECHO_WORKER__CPU_SLOTS="2",
+    )
+    try:
+        running.echoctl("gcs", "setup", "--apply")
+        yield running
+    finally:
+        stop_instance(running)
 
 
 @pytest.fixture

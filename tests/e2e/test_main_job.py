@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -148,15 +149,25 @@ def left_of(root: Path, name: str) -> list[str]:
     return [found for _, folders, files in os.walk(root) for found in (*folders, *files) if name in found]
 
 
+ObjectsOf = Callable[[str], list[str]]
+
+
+@pytest.fixture
+def objects_of(instance: Instance) -> ObjectsOf:
+    """What the storage has of a video."""
+    return lambda video_id: left_of(instance.data_dir / "objects", video_id)
+
+
 @pytest.mark.complaint(7)
-def test_deleting_removes_every_object(instance: Instance, clips: Clips) -> None:
+def test_deleting_removes_every_object(instance: Instance, clips: Clips, objects_of: ObjectsOf) -> None:
     api = instance.api()
     video_id, job_id = api.upload(clips.make("h264.mp4", seconds=8))
     assert api.wait_for_job(job_id)["state"] == "succeeded"
-    assert list(instance.data_dir.rglob(f"*{video_id}*"))
+    assert objects_of(video_id)
     api.call("DELETE", f"/api/v1/videos/{video_id}", expect=204)
     api.call("GET", f"/api/v1/videos/{video_id}/details", expect=404)
-    wait_for("its objects are gone", lambda: not left_of(instance.data_dir, video_id))
+    wait_for("its objects are gone", lambda: not objects_of(video_id))
+    wait_for("nothing else is left of it", lambda: not left_of(instance.data_dir, video_id))
 
 
 @pytest.mark.parametrize(("codec", "highest"), [("libx264", 540), ("mpeg4", 480)])

@@ -1,0 +1,117 @@
+"""The main job again, with the videos in a bucket: nothing about it may depend on where they are."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import httpx2
+import pytest
+import requests
+from google.resumable_media.requests import ResumableUpload
+
+from tests.e2e.conftest import BUCKET, PLAYBACK_URL, Clips, Instance, wait_for
+from tests.e2e.test_main_job import *  # noqa: F403 - its tests, on the instance below
+from tests.fakes.gcs.server import FakeGcs
+
+pytestmark = pytest.mark.e2e
+
+CHUNK = 256 * 1024
+
+
+@pytest.fixture
+def instance(gcs_instance: Instance, gcs: FakeGcs) -> Iterator[Instance]:
+    """Whatever a test broke of the bucket is mended after it."""
+    yield gcs_instance
+    gcs.faults.clear()
+
+
+@pytest.fixture
+def objects_of(gcs: FakeGcs):
+    return lambda video_id: [name for name in gcs.objects(BUCKET) if video_id in name]
+
+
+def test_not_a_byte_of_a_video_passes_the_api(instance: Instance, gcs: FakeGcs, clips: Clips) -> None:
+    clip = clips.make("h264.mp4", seconds=8)
+    done = instance.echoctl("upload", str(clip), "--watch")
+    match = PLAYBACK_URL.search(done.stdout)
+    assert match
+    master = httpx2.get(match[0]).text
+    media = next(line for line in master.splitlines() if line and not line.startswith("#"))
+    playlist = httpx2.get(str(httpx2.URL(match[0]).join(media))).text
+    address = next(line for line in playlist.splitlines() if line and not line.startswith("#"))
+    assert urlsplit(address).netloc == urlsplit(gcs.url).netloc
+    assert "generation=" in address
+    assert list(instance.data_dir.glob("objects/**/*.mp4")) == []
+
+
+def test_google_client_uploads_with_the_session_it_is_given(instance: Instance, clips: Clips) -> None:
+    api = instance.api()
+    clip = clips.make("h264.mp4", seconds=8)
+    data = clip.read_bytes()
+    begun = api.call(
+        "POST",
+        "/api/v1/videos/signed-upload-url",
+        expect=201,
+        json={"filename": clip.name, "contentType": "video/mp4", "sizeBytes": len(data)},
+    )
+    upload = ResumableUpload(str(begun["uploadUrl"]), CHUNK)
+    upload._resumable_url = str(begun["uploadUrl"])  # it is open already
+    upload._stream, upload._total_bytes, upload._content_type = io.BytesIO(data), len(data), "video/mp4"
+    with requests.Session() as session:
+        while not upload.finished:
+            upload.transmit_next_chunk(session)
+    completed = api.call(
+        "POST",
+        "/api/v1/videos/upload-complete",
+        expect=202,
+        json={
+            "videoId": begun["videoId"],
+            "originalFilename": clip.name,
+            "storagePath": begun["storagePath"],
+            "contentType": "video/mp4",
+            "sizeBytes": len(data),
+        },
+    )
+    assert api.wait_for_job(str(completed["jobId"]))["state"] == "succeeded"
+
+
+def test_doctor_goes_all_the_way_and_audit_finds_nothing(instance: Instance) -> None:
+    done = instance.echoctl("doctor")
+    assert "FAILED" not in done.stdout, done.stdout
+    audited = instance.echoctl("storage", "audit", "--older-than", "0s")
+    assert "0 disagreements" in audited.stderr, audited.stderr
+
+
+def test_object_that_is_deleted_before_it_is_processed_is_a_clear_failure(
+    instance: Instance, gcs: FakeGcs, clips: Clips
+) -> None:
+    api = instance.api()
+    clip = clips.make("h264.mp4", seconds=8)
+    gcs.faults.add(method="GET", path="alt=media", delay_s=1.5, times=1)  # the worker's first look
+    video_id, job_id = api.upload(clip)
+    (source,) = [name for name in gcs.objects(BUCKET) if video_id in name]
+    gcs.delete_object(BUCKET, source)
+    job = api.wait_for_job(job_id)
+    assert job["state"] == "failed"
+    assert job["error"]["code"] in {"object_not_found", "source_missing", "source_changed"}, job  # type: ignore[index]
+    assert job["error"]["remedy"]  # type: ignore[index]
+
+
+def test_bucket_that_is_away_fails_requests_quickly_and_no_job(instance: Instance, gcs: FakeGcs, clips: Clips) -> None:
+    api = instance.api()
+    video_id, job_id = api.upload(clips.make("outage.mp4", seconds=4))
+    outage = gcs.faults.add(status=503, times=1_000_000)
+    try:
+        wait_for("the worker has met the outage", lambda: outage.fired > 5)
+        answer = api.http.post(
+            "/api/v1/videos/signed-upload-url",
+            json={"filename": "a.mp4", "contentType": "video/mp4", "sizeBytes": 10},
+        )
+        assert (answer.status_code, answer.json()["code"]) == (503, "storage_unavailable")
+        assert answer.headers["retry-after"]
+    finally:
+        gcs.faults.clear()
+    assert api.wait_for_job(job_id)["state"] == "succeeded"
+    assert api.details(video_id)["status"] == "ready"
