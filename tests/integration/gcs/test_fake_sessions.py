@@ -12,6 +12,8 @@ import requests
 from google.cloud import storage
 from google.resumable_media import InvalidResponse
 from google.resumable_media.requests import ResumableUpload
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.fakes.gcs.server import FakeGcs
 
@@ -185,3 +187,44 @@ def test_google_resumable_media(gcs: FakeGcs, bucket: storage.Bucket, http: http
                 upload.recover(transport)
             stream.seek(upload.bytes_uploaded)  # it does not go back itself where less was kept than sent
     assert gcs.objects(BUCKET)["media"].read() == WHOLE
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.integers(0, 4),  # first unit
+        st.integers(0, 4),  # units sent
+        st.one_of(st.none(), st.integers(0, 3)),  # units kept, where fewer are to be kept
+    ),
+    max_size=8,
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=STEPS, tail=st.sampled_from([0, 1, 17]))
+def test_any_order_of_chunks(
+    gcs: FakeGcs, http: httpx2.Client, bucket: storage.Bucket, steps: list[tuple[int, int, int | None]], tail: int
+) -> None:
+    gcs.reset()
+    total = 3 * UNIT + tail
+    uri = bucket.blob("any").create_resumable_upload_session(size=total)
+    stored = 0
+    for first_unit, units, kept_units in [*steps, (-1, 4, None)]:
+        first = stored if first_unit < 0 else first_unit * UNIT
+        end = min(first + units * UNIT, total)
+        if kept_units is not None:
+            gcs.faults.add(method="PUT", keep_bytes=kept_units * UNIT)
+        answer = put(http, uri, first, end, total) if first < end else probe(http, uri, total)
+        if first >= end:
+            status = 200 if stored == total and kept_units is None else 308
+        elif first > stored:
+            status = 503
+        else:
+            new = max(0, end - stored)
+            stored += new if kept_units is None else min(new, kept_units * UNIT) // UNIT * UNIT
+            status = 200 if end == total and kept_units is None else 308
+        gcs.faults.clear()
+        assert answer.status_code == status
+        if status == 200:
+            break
+        assert probe(http, uri).headers.get("range") == (f"bytes=0-{stored - 1}" if stored else None)
+    assert gcs.objects(BUCKET)["any"].read() == WHOLE[:total]
