@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 NOT_BUCKETS = {"storage", "upload", "download", "batch", "v1", "oauth2", "computeMetadata", "token", "resumable", ""}
 HANG_LOOK_S = 0.02
+CLOSE_LOOK_S = 0.001
 
 
 class App:
@@ -62,13 +63,11 @@ class App:
             return None
         if fault and fault.drop:
             return None
-        if fault and fault.status:
-            return _faulty(call)
         try:
-            answer = await self._handled(call)
+            answer = _faulty(call) if fault and fault.status else await self._handled(call)
         except Refusal as refusal:
             answer = _refused(call, refusal)
-        if not call.raw_path.startswith("/storage/") and call.method != "OPTIONS":
+        if call.method != "OPTIONS":
             answer.headers += cors.headers_for(call, self._bucket(call), sessions.find_session(call))
         return answer
 
@@ -161,5 +160,5 @@ async def _send(call: Call, answer: Answer, logged: LoggedRequest, send: Send, c
 async def _close(connection: Any) -> None:
     """Close without (the rest of) an answer, and wait until uvicorn knows."""
     connection.transport.close()
-    while not connection.disconnected:
-        await asyncio.sleep(0)
+    while not connection.disconnected:  # soon, unless the client has yet to read what was sent
+        await asyncio.sleep(CLOSE_LOOK_S)

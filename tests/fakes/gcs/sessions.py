@@ -61,8 +61,12 @@ class Span:
         return not self.probe and (self.end is None or self.end == self.total)
 
 
-def open_session(call: Call, draft: Draft, *, declared: int | None, xml: bool = False) -> Session:
+def open_session(call: Call, draft: Draft, *, xml: bool = False) -> Session:
     """Begin an upload; that its name is taken shows only at its end."""
+    length = call.headers.get("x-upload-content-length")
+    if length is not None and not length.isdecimal():
+        raise Refusal(400, "Invalid X-Upload-Content-Length.")
+    declared = None if length is None else int(length)
     if declared is not None:
         draft.check_size(declared)
     session = Session(

@@ -68,11 +68,7 @@ def _draft(call: Call, bucket: str, fields: dict[str, Any]) -> Draft:
 async def _start(call: Call, bucket: str) -> Answer:
     fields = await call.body.json()
     fields.setdefault("contentType", call.headers.get("x-upload-content-type"))
-    length = call.headers.get("x-upload-content-length")
-    if length is not None and not length.isdecimal():
-        raise Refusal(400, "Invalid X-Upload-Content-Length.")
-    declared = None if length is None else int(length)
-    session = sessions.open_session(call, _draft(call, bucket, fields), declared=declared)
+    session = sessions.open_session(call, _draft(call, bucket, fields))
     uri = f"{call.base}/upload/storage/v1/b/{bucket}/o?uploadType=resumable&upload_id={session.id}"
     return Answer(200, [("Location", uri), ("X-GUploader-UploadID", session.id)])
 

@@ -63,9 +63,7 @@ async def handle(call: Call) -> Answer:
 async def _start(call: Call, bucket: str, key: str) -> Answer:
     call.require("storage.objects.create", bucket, key)
     await call.body.drain()
-    length = call.headers.get("x-upload-content-length")
-    draft = _draft(call, bucket, key)
-    session = sessions.open_session(call, draft, declared=int(length) if length else None, xml=True)
+    session = sessions.open_session(call, _draft(call, bucket, key), xml=True)
     uri = f"{call.base}{call.raw_path}?upload_id={session.id}"
     return Answer(201, [("Location", uri), ("X-GUploader-UploadID", session.id)])
 
@@ -75,9 +73,9 @@ def _draft(call: Call, bucket: str, key: str) -> Draft:
     fields: dict[str, Any] = {
         field: call.headers[header] for header, field in _FIELD_HEADERS.items() if header in call.headers
     }
-    custom = {name[len("x-goog-meta-") :]: value for name, value in call.headers.items() if "x-goog-meta-" in name}
+    custom = {name: value for name, value in call.headers.items() if name.startswith("x-goog-meta-")}
     if custom:
-        fields["metadata"] = custom
+        fields["metadata"] = {name.removeprefix("x-goog-meta-"): value for name, value in custom.items()}
     draft = Draft(bucket, key, call.email, fields, xml_preconditions(call.headers))
     draft.expect_hashes(call.headers)
     if span := call.headers.get("x-goog-content-length-range"):
