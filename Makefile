@@ -11,7 +11,7 @@ EDITABLE := -e . $(addprefix -e ./,$(PLUGINS))
 MANIFESTS := pyproject.toml constraints.txt $(addsuffix /pyproject.toml,$(PLUGINS))
 
 # Suites in which each worker has an instance of its own, and which wait more than they compute.
-INSTANCES := tests/e2e/web tests/media
+INSTANCES := tests/e2e/web tests/e2e/gcs tests/media
 # Suites that start whole instances, kill them, and measure how they share a machine: one test at a time.
 ALONE := tests/e2e tests/faults tests/scale
 

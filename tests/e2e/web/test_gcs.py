@@ -1,0 +1,87 @@
+"""The web application with the videos in a bucket: another origin, its CORS, and what it forgets."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.e2e.conftest import BUCKET, Clips, Instance
+from tests.e2e.web.browser import PATIENCE_MS, PROCESSED_MS, Guard, Person, throttle
+from tests.e2e.web.test_first_video import test_sign_up_upload_play_and_describe  # noqa: F401 - on the instance below
+from tests.fakes.gcs.server import FakeGcs
+
+pytestmark = pytest.mark.e2e
+
+Visit = Callable[..., Person]
+
+
+@pytest.fixture
+def instance(gcs_instance: Instance, gcs: FakeGcs) -> Iterator[Instance]:
+    """Whatever a journey broke of the bucket is mended after it."""
+    yield gcs_instance
+    gcs.faults.clear()
+
+
+@pytest.fixture
+def visit(chromium: Browser, instance: Instance, gcs: FakeGcs) -> Iterator[Visit]:
+    """Somebody whose browser may speak to Echo and to the bucket, and to nobody else."""
+    people: list[Person] = []
+
+    def come(**look: Any) -> Person:
+        context = chromium.new_context(base_url=instance.url, **look)
+        context.set_default_timeout(PATIENCE_MS)
+        guard = Guard({instance.url, gcs.url})
+        guard.watch(context)
+        people.append(Person(instance, context, guard, context.new_page()))
+        return people[-1]
+
+    yield come
+    for person in people:
+        person.context.close()
+    for person in people:
+        person.guard.check()
+
+
+@pytest.fixture
+def long_clip(clips: Clips, short_clip: Path) -> Path:
+    """Three chunks: a short film and a large box without meaning (ISO/IEC 14496-12, "free")."""
+    path = clips.directory / "chunks.mp4"
+    if not path.exists():
+        filling = 20 << 20
+        path.write_bytes(short_clip.read_bytes() + struct.pack(">I4s", filling, b"free") + os.urandom(filling - 8))
+    return path
+
+
+def test_upload_goes_straight_to_the_bucket_and_survives_its_moods(
+    sign_up: Callable[..., Person], gcs: FakeGcs, long_clip: Path
+) -> None:
+    ada = sign_up()
+    ada.guard.allow(r"Failed to load resource.*(503|ERR_EMPTY_RESPONSE|ERR_CONNECTION)|blocked by CORS policy")
+    gcs.faults.add(method="PUT", path="upload_id", nth=1, keep_bytes=256 * 1024)
+    gcs.faults.add(method="PUT", path="upload_id", nth=2, fail_after=256 * 1024)
+    gcs.faults.add(method="PUT", path="upload_id", nth=4, drop_response=True)
+    before = len(gcs.log)
+    ada.choose(long_clip, button="Choose files")
+    expect(ada.upload_line(long_clip.name)).to_contain_text("Uploaded", timeout=PROCESSED_MS)
+    sent = sum(request.received for request in gcs.log[before:] if request.method == "PUT")
+    assert sent >= long_clip.stat().st_size
+    (stored,) = [one for name, one in gcs.objects(BUCKET).items() if name.endswith("/source/chunks.mp4")]
+    assert stored.read() == long_clip.read_bytes()
+
+
+def test_session_that_the_bucket_has_forgotten_is_begun_again_for_the_same_video(
+    sign_up: Callable[..., Person], gcs: FakeGcs, long_clip: Path
+) -> None:
+    ada = sign_up()
+    ada.guard.allow(r"Failed to load resource.*(404|410)|blocked by CORS policy")
+    throttle(ada.devtools(), upload_bps=4_000_000)
+    gcs.faults.add(method="PUT", path="upload_id", nth=2, session_gone=410)
+    ada.choose(long_clip, button="Choose files")
+    expect(ada.upload_line(long_clip.name)).to_contain_text("Uploaded", timeout=PROCESSED_MS)
+    expect(ada.page.get_by_role("article")).to_have_count(1)
