@@ -403,6 +403,7 @@ async def open_worker(settings: Settings) -> AsyncIterator[WorkerProcess]:
         engine = Engine(
             units_of_work=units_of_work,
             storage=storage,
+            storage_name=settings.storage.backend,
             transcoder=transcoder,
             handlers=await _open_handlers(stack, core, pipeline),
             slots=slots,
@@ -477,6 +478,7 @@ def _admission(
         ),
         needs={e.spec.name: e.spec.needs for e in pipeline.every if e.spec.needs is not None},
         storage=storage,
+        storage_name=settings.storage.backend,
         transcoder=transcoder,
         scratch=scratch,
     )
