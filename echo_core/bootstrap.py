@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 from arq import ArqRedis
@@ -60,7 +61,7 @@ from echo_core.application.engine import Engine
 from echo_core.application.health import DependencyCheck, ReadinessCheck
 from echo_core.application.lease_watch import EngineTiming
 from echo_core.application.pipeline import Pipeline, RegisteredStep
-from echo_core.application.ports import WorkerUnitsOfWork
+from echo_core.application.ports import StoredTotals, WorkerUnitsOfWork
 from echo_core.application.processing import process_steps
 from echo_core.application.purging import purge_steps
 from echo_core.application.rate_limiting import RateLimiter
@@ -78,6 +79,9 @@ from echo_core.plugin_api.specs import EventHandlerSpec, NoConfig, RoutesSpec
 from echo_core.plugin_api.steps import Resource, StepHandler
 from echo_core.plugin_api.storage import StorageBackend
 from echo_core.plugin_api.transcoder import Transcoder
+
+if TYPE_CHECKING:
+    from echo_core.application.storage_copy import CopiedObject, StorageCopy
 
 log = structlog.get_logger("echo.bootstrap")
 
@@ -625,11 +629,50 @@ async def audit_storage(
         auditor = StorageAuditor(
             units_of_work=PostgresWorkerUnitsOfWork(engine, _nobody),  # the reconciler finds what becomes ready
             storage=storage,
+            storage_name=settings.storage.backend,
             fix=fix,
             older_than=older_than,
             found=found,
         )
         return await auditor.run()
+
+
+async def copy_storage(
+    settings: Settings,
+    *,
+    source: str,
+    target: str,
+    parallel: int,
+    dry_run: bool,
+    begun: Callable[[StoredTotals], None],
+    told: Callable[[CopiedObject], None],
+) -> StorageCopy:
+    """Copy what rows name from one storage to another, with the worker's rights. Raises an ``EchoError`` when one of
+    them cannot be opened, or the database is away."""
+    from echo_core.application.storage_copy import NamedStorage, StorageCopier
+
+    secret = load_instance_secret(settings)
+    where = addresses(settings, secret)
+    registry = _lenient_registry(settings)
+    opening = [registry.open_storage(name) for name in (source, target)]
+    async with AsyncExitStack() as stack:
+        engine = await stack.enter_async_context(_engine(settings, where.worker_url, "echo copy"))
+        await check_schema(engine)
+        from_storage, to_storage = [await stack.enter_async_context(storage) for storage in opening]
+        _, scratch = stack.enter_context(worker_scratch(settings.data_dir / "scratch"))
+        copier = StorageCopier(
+            units_of_work=PostgresWorkerUnitsOfWork(engine, _nobody),
+            source=NamedStorage(name=source, backend=from_storage),
+            target=NamedStorage(name=target, backend=to_storage),
+            selected=settings.storage.backend,
+            scratch=scratch,
+            scratch_reserve_bytes=settings.worker.scratch_reserve_bytes,
+            parallel=parallel,
+            dry_run=dry_run,
+            begun=begun,
+            told=told,
+        )
+        return await copier.run()
 
 
 def _lenient_registry(settings: Settings) -> PluginRegistry:
