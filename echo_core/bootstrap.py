@@ -133,9 +133,7 @@ async def up(settings: Settings, *, argv: Sequence[str], say: Callable[[str], No
     from echo_core.adapters.console import condensed
     from echo_core.adapters.embedded.supervisor import Up, run_up
 
-    # What the supervisor does it says itself; its log has only what goes wrong.
-    quiet = "debug" if settings.log.level == "debug" else "warning"
-    configure_logging(settings.log.model_copy(update={"level": quiet}), process="up", secrets=secrets_in(settings))
+    _log_trouble_only(settings, "up")
     secret = load_instance_secret(settings)
 
     def show(line: str) -> None:
@@ -617,10 +615,17 @@ async def check_dependencies(settings: Settings) -> Sequence[DependencyCheck]:
     )
 
 
+def _log_trouble_only(settings: Settings, process: str) -> None:
+    """What such a process does it says itself; its log, on standard error, has only what goes wrong."""
+    quiet = "debug" if settings.log.level == "debug" else "warning"
+    configure_logging(settings.log.model_copy(update={"level": quiet}), process=process, secrets=secrets_in(settings))
+
+
 async def audit_storage(
     settings: Settings, *, fix: bool, older_than: timedelta, found: Callable[[Finding], None]
 ) -> StorageAudit:
     """Compare storage and database, with the worker's rights. Raises ``EchoError`` when one of them is away."""
+    _log_trouble_only(settings, "storage audit")
     secret = load_instance_secret(settings)
     where = addresses(settings, secret)
     registry = _lenient_registry(settings)
@@ -651,6 +656,7 @@ async def copy_storage(
     them cannot be opened, or the database is away."""
     from echo_core.application.storage_copy import NamedStorage, StorageCopier
 
+    _log_trouble_only(settings, "storage copy")
     secret = load_instance_secret(settings)
     where = addresses(settings, secret)
     registry = _lenient_registry(settings)

@@ -175,7 +175,7 @@ class StorageAuditor:
 
     async def _broken(self, audit: StorageAudit, video_id: VideoId, row: StoredRow, kind: Disagreement) -> None:
         if row.backend != self.storage_name:
-            mended, remedy = "", self._copy_it(row, kind)
+            mended, remedy = "", self._copy_it(video_id, row, kind)
         elif row.step is None:
             mended, remedy = "", "The source is lost: restore it from a backup, or upload the video again."
         elif not self.fix:
@@ -189,11 +189,12 @@ class StorageAuditor:
             Finding(kind=kind, key=row.key, video_id=video_id, size_bytes=row.size_bytes, mended=mended, remedy=remedy),
         )
 
-    def _copy_it(self, row: StoredRow, kind: Disagreement) -> str:
+    def _copy_it(self, video_id: VideoId, row: StoredRow, kind: Disagreement) -> str:
         """What to do about a row whose object another storage keeps: making it anew would be a waste, or impossible."""
         command = f"'echoctl storage copy --from {row.backend} --to {self.storage_name}'"
         if kind is Disagreement.MISSING:
-            return f"Copy it from the storage {row.backend}: {command}."
+            lost = f" If it is lost there: 'echoctl jobs retry {video_id} --step {row.step}'." if row.step else ""
+            return f"Copy it from the storage {row.backend}: {command}.{lost}"
         return f"Remove this object from the storage {self.storage_name}, then copy the right one: {command}."
 
     async def _make_anew(self, video_id: VideoId, row: StoredRow) -> tuple[str, str]:
