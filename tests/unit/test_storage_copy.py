@@ -192,6 +192,8 @@ async def test_another_object_of_the_target_is_never_overwritten(move: Move, lis
         move.target.store(key, b"another")
     else:
         move.target.before_put = somebody_stores
+    planned = await move.run(dry_run=True)
+    assert [(f.key, f.code) for f in planned.failures] == [(key, "object_exists")] * listed
     result = await move.run()
     assert [(f.key, f.code) for f in result.failures] == [(key, "object_exists")]
     assert move.target.objects[key].data == b"another"
