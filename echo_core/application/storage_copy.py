@@ -170,17 +170,16 @@ class StorageCopier:
     async def _bring(self, candidate: Candidate, room: ScratchRoom) -> tuple[Outcome, bool]:
         """(what became of it, whether its row was re-pinned)"""
         row, found = candidate.row, candidate.found
-        repins = self.target.name == self.selected and row.backend != self.target.name
         if found is not None and self._differs(row, found):
             raise self._conflict()
         if found is not None and self._is_same(row, found):
-            return Outcome.PRESENT, repins and (self.dry_run or await self._repinned(candidate, found))
+            return Outcome.PRESENT, await self._repinned(candidate, found)
         if self.dry_run:
-            return Outcome.MISSING, repins
+            return Outcome.MISSING, self.target.name == self.selected
         async with room.taken(self.source.backend.fetch_takes_bytes(row.size_bytes, self.scratch)):
             stored = await self._transferred(candidate)
         outcome = Outcome.COPIED if found is None else Outcome.PRESENT
-        if repins and await self._repinned(candidate, stored):
+        if await self._repinned(candidate, stored):
             return outcome, True
         if found is None and await self._is_gone(candidate):
             # Keys are used once: nobody will ever name it again.
@@ -260,6 +259,12 @@ class StorageCopier:
     # --- rows --------------------------------------------------------------------------------------------------
 
     async def _repinned(self, candidate: Candidate, stored: ObjectInfo) -> bool:
+        """Pin the row to what the target has, if the instance reads from there and the row says otherwise: it names
+        another storage, or an object of this one that was lost and has been copied again."""
+        if self.target.name != self.selected or candidate.row.pin(self.target.name) == stored.generation:
+            return False
+        if self.dry_run:
+            return True
         async with self.units_of_work.for_worker() as uow:
             return await uow.inventory.repin(
                 candidate.video_id, candidate.row, backend=self.target.name, generation=stored.generation

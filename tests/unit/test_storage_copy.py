@@ -279,6 +279,21 @@ async def test_rows_are_pinned_to_the_target_once_the_instance_uses_it(move: Mov
     assert (counts(again), again.repinned) == ({"present": 3}, 0)
 
 
+@pytest.mark.parametrize("interrupted", [False, True])
+async def test_what_the_new_storage_has_lost_is_copied_and_pinned_again(move: Move, interrupted: bool) -> None:
+    _, (key, other) = move.video("a", "b")
+    move.selected = "new"
+    await move.run()
+    data = move.target.objects[key].data
+    await move.target.delete(key)
+    if interrupted:
+        move.target.store(key, data)  # by a run that came no further
+    result = await move.run()
+    assert (counts(result), result.repinned) == ({"present": 2} if interrupted else {"copied": 1, "present": 1}, 1)
+    assert move.rows.row(key).pin("new") == move.target.objects[key].info.generation
+    assert move.rows.row(other).pin("new") == move.target.objects[other].info.generation
+
+
 async def test_a_row_that_changed_meanwhile_is_not_repinned(move: Move) -> None:
     _, (key,) = move.video("a")
     move.selected = "new"
