@@ -42,7 +42,7 @@ _TOTALS = text(
         where v.deleted_at is null and u.state = 'completed'
     )
     select count(*) as objects, coalesce(sum(size_bytes), 0)::bigint as size_bytes,
-        (select count(*) from echo.uploads where state = 'open') as unfinished
+        (select count(*) from echo.uploads where state not in ('completed', 'expired')) as unfinished
     from named
     """
 )
