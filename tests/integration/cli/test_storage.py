@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from echo_core.entrypoints.cli.round_trip import CLIP
+from tests.fakes.gcs.server import FakeGcs
 
 pytestmark = pytest.mark.integration
 
@@ -58,6 +60,49 @@ def test_a_house_is_moved_from_the_command_line(instance: Any, uploaded: str) ->
     assert (back["present"], back["repinned"]) == (planned["objects"], planned["objects"])
     playlist = json.loads(instance.echoctl("jobs", "show", uploaded, "--json").stdout)
     assert playlist["state"] == "succeeded"
+
+
+@pytest.fixture
+def bucket(tmp_path: Path) -> Iterator[tuple[FakeGcs, dict[str, str]]]:
+    """A bucket, and what the configuration says of it."""
+    with FakeGcs.serve(tmp_path) as gcs:
+        gcs.create_bucket("echo-moving")
+        key = tmp_path / "key.json"
+        key.write_text(json.dumps(gcs.service_account_info()))
+        yield (
+            gcs,
+            {
+                "ECHO_PLUGINS__STORAGE_GCS__BUCKET": "echo-moving",
+                "ECHO_PLUGINS__STORAGE_GCS__CREDENTIALS_FILE": str(key),
+                "ECHO_PLUGINS__STORAGE_GCS__ENDPOINT": gcs.url,
+                "ECHO_PLUGINS__STORAGE_GCS__IAM_ENDPOINT": gcs.url,
+            },
+        )
+
+
+def test_a_house_is_moved_into_a_bucket_and_back(
+    instance: Any, uploaded: str, bucket: tuple[FakeGcs, dict[str, str]]
+) -> None:
+    gcs, configured = bucket
+    switched = {**configured, "ECHO_STORAGE__BACKEND": "gcs"}
+    there = ("storage", "copy", "--from", "local", "--to", "gcs", "--json")
+    first = copied(instance.echoctl(*there, **configured))
+    assert first["copied"] == first["objects"] == len(gcs.objects("echo-moving"))
+    assert [name for name in gcs.objects("echo-moving") if uploaded in name]
+    second = copied(instance.echoctl(*there, **switched))
+    assert (second["present"], second["repinned"]) == (first["objects"], first["objects"])
+    audited = instance.echoctl("storage", "audit", "--older-than", "0s", "--json", **switched)
+    assert json.loads(audited.stdout)["findings"] == []
+    lost = next(name for name in gcs.objects("echo-moving") if uploaded in name and "/poster/" in name)
+    gcs.delete_object("echo-moving", lost)
+    third = copied(instance.echoctl(*there, **switched))
+    assert (third["copied"], third["repinned"]) == (1, 1)
+    elsewhere = {**configured, **SECOND, "ECHO_PLUGINS__SECOND_STORAGE__FOLDER": "from-bucket"}
+    fetched = copied(instance.echoctl("storage", "copy", "--from", "gcs", "--to", "second", "--json", **elsewhere))
+    assert (fetched["copied"], fetched["failed"]) == (first["objects"], 0)
+    back = ("storage", "copy", "--from", "gcs", "--to", "local", "--json")
+    fourth = copied(instance.echoctl(*back, **configured))
+    assert (fourth["present"], fourth["repinned"]) == (first["objects"], first["objects"])
 
 
 def test_a_failure_is_1_and_is_told(instance: Any, uploaded: str) -> None:
