@@ -134,6 +134,7 @@ async def echo_worker(database_url: str, redis_url: str) -> None:
             engine = Engine(
                 units_of_work=parts.units_of_work,
                 storage=FakeStorage(),
+                storage_name="fake",
                 transcoder=FakeTranscoder(),
                 handlers=HANDLERS,
                 slots={Resource.LIGHT: SLOTS},

@@ -187,7 +187,7 @@ def _artefact(video_id: VideoId, owner: UserId, kind: str, name: str, now: datet
     return Artefact(
         id=new_artefact_id(), video_id=video_id, owner_id=owner, step="ladder", lease_token=1, kind=kind, name=name,
         storage_key=f"videos/{video_id}/{name}", content_type="video/mp4", size_bytes=1, checksum="", generation="1",
-        producer="bench", created_at=now, facts={"type": "video"},
+        backend="fake", producer="bench", created_at=now, facts={"type": "video"},
     )  # fmt: skip
 
 

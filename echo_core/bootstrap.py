@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 from arq import ArqRedis
@@ -60,7 +61,7 @@ from echo_core.application.engine import Engine
 from echo_core.application.health import DependencyCheck, ReadinessCheck
 from echo_core.application.lease_watch import EngineTiming
 from echo_core.application.pipeline import Pipeline, RegisteredStep
-from echo_core.application.ports import WorkerUnitsOfWork
+from echo_core.application.ports import StoredTotals, WorkerUnitsOfWork
 from echo_core.application.processing import process_steps
 from echo_core.application.purging import purge_steps
 from echo_core.application.rate_limiting import RateLimiter
@@ -78,6 +79,9 @@ from echo_core.plugin_api.specs import EventHandlerSpec, NoConfig, RoutesSpec
 from echo_core.plugin_api.steps import Resource, StepHandler
 from echo_core.plugin_api.storage import StorageBackend
 from echo_core.plugin_api.transcoder import Transcoder
+
+if TYPE_CHECKING:
+    from echo_core.application.storage_copy import CopiedObject, StorageCopy
 
 log = structlog.get_logger("echo.bootstrap")
 
@@ -129,9 +133,7 @@ async def up(settings: Settings, *, argv: Sequence[str], say: Callable[[str], No
     from echo_core.adapters.console import condensed
     from echo_core.adapters.embedded.supervisor import Up, run_up
 
-    # What the supervisor does it says itself; its log has only what goes wrong.
-    quiet = "debug" if settings.log.level == "debug" else "warning"
-    configure_logging(settings.log.model_copy(update={"level": quiet}), process="up", secrets=secrets_in(settings))
+    _log_trouble_only(settings, "up")
     secret = load_instance_secret(settings)
 
     def show(line: str) -> None:
@@ -403,6 +405,7 @@ async def open_worker(settings: Settings) -> AsyncIterator[WorkerProcess]:
         engine = Engine(
             units_of_work=units_of_work,
             storage=storage,
+            storage_name=settings.storage.backend,
             transcoder=transcoder,
             handlers=await _open_handlers(stack, core, pipeline),
             slots=slots,
@@ -477,6 +480,7 @@ def _admission(
         ),
         needs={e.spec.name: e.spec.needs for e in pipeline.every if e.spec.needs is not None},
         storage=storage,
+        storage_name=settings.storage.backend,
         transcoder=transcoder,
         scratch=scratch,
     )
@@ -611,10 +615,17 @@ async def check_dependencies(settings: Settings) -> Sequence[DependencyCheck]:
     )
 
 
+def _log_trouble_only(settings: Settings, process: str) -> None:
+    """What such a process does it says itself; its log, on standard error, has only what goes wrong."""
+    quiet = "debug" if settings.log.level == "debug" else "warning"
+    configure_logging(settings.log.model_copy(update={"level": quiet}), process=process, secrets=secrets_in(settings))
+
+
 async def audit_storage(
     settings: Settings, *, fix: bool, older_than: timedelta, found: Callable[[Finding], None]
 ) -> StorageAudit:
     """Compare storage and database, with the worker's rights. Raises ``EchoError`` when one of them is away."""
+    _log_trouble_only(settings, "storage audit")
     secret = load_instance_secret(settings)
     where = addresses(settings, secret)
     registry = _lenient_registry(settings)
@@ -623,11 +634,51 @@ async def audit_storage(
         auditor = StorageAuditor(
             units_of_work=PostgresWorkerUnitsOfWork(engine, _nobody),  # the reconciler finds what becomes ready
             storage=storage,
+            storage_name=settings.storage.backend,
             fix=fix,
             older_than=older_than,
             found=found,
         )
         return await auditor.run()
+
+
+async def copy_storage(
+    settings: Settings,
+    *,
+    source: str,
+    target: str,
+    parallel: int,
+    dry_run: bool,
+    begun: Callable[[StoredTotals], None],
+    told: Callable[[CopiedObject], None],
+) -> StorageCopy:
+    """Copy what rows name from one storage to another, with the worker's rights. Raises an ``EchoError`` when one of
+    them cannot be opened, or the database is away."""
+    from echo_core.application.storage_copy import NamedStorage, StorageCopier
+
+    _log_trouble_only(settings, "storage copy")
+    secret = load_instance_secret(settings)
+    where = addresses(settings, secret)
+    registry = _lenient_registry(settings)
+    opening = [registry.open_storage(name) for name in (source, target)]
+    async with AsyncExitStack() as stack:
+        engine = await stack.enter_async_context(_engine(settings, where.worker_url, "echo copy"))
+        await check_schema(engine)
+        from_storage, to_storage = [await stack.enter_async_context(storage) for storage in opening]
+        _, scratch = stack.enter_context(worker_scratch(settings.data_dir / "scratch"))
+        copier = StorageCopier(
+            units_of_work=PostgresWorkerUnitsOfWork(engine, _nobody),
+            source=NamedStorage(name=source, backend=from_storage),
+            target=NamedStorage(name=target, backend=to_storage),
+            selected=settings.storage.backend,
+            scratch=scratch,
+            scratch_reserve_bytes=settings.worker.scratch_reserve_bytes,
+            parallel=parallel,
+            dry_run=dry_run,
+            begun=begun,
+            told=told,
+        )
+        return await copier.run()
 
 
 def _lenient_registry(settings: Settings) -> PluginRegistry:

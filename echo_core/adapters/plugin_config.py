@@ -19,7 +19,7 @@ class PluginConfigs:
 
     ``issues``: what is wrong with tables that somebody wrote, or that a selected backend lacks. ``unconfigured``: why a
     plugin cannot work without a table that nobody wrote, by plugin; no reason to refuse the start. ``refused``: the
-    issues of plugins that are there, by plugin.
+    issues of plugins that are there, by plugin. ``problems``: what a table lacks, whether or not anybody needs it now.
 
     A table is one for all specs of a plugin. Specs with ``NoConfig`` do not mind what others read from it; where
     several models are named, each gets the keys that it knows, and a key must be known to one.
@@ -29,6 +29,7 @@ class PluginConfigs:
         self.issues: list[ConfigurationIssue] = []
         self.refused: dict[str, list[ConfigurationIssue]] = {}
         self.unconfigured: dict[str, str] = {}
+        self.problems: dict[tuple[str, type[BaseModel]], list[ConfigurationIssue]] = {}
         self._configs: dict[tuple[str, type[BaseModel]], BaseModel] = {}
         self._settings = settings
         for status in statuses:
@@ -63,6 +64,7 @@ class PluginConfigs:
             if config is not None:
                 self._configs[status.name, model] = config
                 continue
+            self.problems[status.name, model] = list(issues)
             needed = [spec for spec in specs if spec.config_model is model and not _is_unselected(spec, self._settings)]
             if written or any(isinstance(spec, StorageSpec | TranscoderSpec | IdentitySpec) for spec in needed):
                 found |= dict.fromkeys(issues)

@@ -27,11 +27,11 @@ from echo_core.adapters.plugin_selection import selection_issues
 from echo_core.adapters.plugin_specs import OpenableSpec, RegisteredSpec, origins_problem
 from echo_core.adapters.secrets import derive_key
 from echo_core.adapters.settings import Settings
-from echo_core.adapters.settings_errors import ConfigurationError
+from echo_core.adapters.settings_errors import ConfigurationError, did_you_mean
 from echo_core.application.pipeline import PipelineError, RegisteredStep, ordered
 from echo_core.application.services import PluginReport
 from echo_core.plugin_api.context import Clock, PluginContext
-from echo_core.plugin_api.errors import NotSupportedError
+from echo_core.plugin_api.errors import InvalidRequestError, NotSupportedError
 from echo_core.plugin_api.events import EventHandler
 from echo_core.plugin_api.identity import IdentityContext, IdentityProvider
 from echo_core.plugin_api.specs import (
@@ -99,9 +99,25 @@ class PluginRegistry:
         shown = tuple(_with_refusals(status, configs) for status in statuses)
         return cls(shown, configs, settings, secret, clock)
 
-    def open_storage(self) -> AbstractAsyncContextManager[StorageBackend]:
-        """The storage that ``storage.backend`` selects."""
-        plugin, spec = self._find(StorageSpec, self._settings.storage.backend)
+    def open_storage(self, name: str | None = None) -> AbstractAsyncContextManager[StorageBackend]:
+        """The storage that ``storage.backend`` selects, or another one that is configured.
+
+        Raises ``ConfigurationError`` if the other one lacks its table, ``InvalidRequestError`` (``unknown_storage``)
+        if no plugin provides it.
+        """
+        if name in (None, self._settings.storage.backend):
+            plugin, spec = self._find(StorageSpec, self._settings.storage.backend)
+            return self._open(plugin, spec, self._context_of(plugin, spec), spec.open, StorageBackend)
+        provided = {spec.name: (plugin, spec) for plugin, spec in self.of_type(StorageSpec)}
+        if name not in provided:
+            raise InvalidRequestError(
+                f"No working plugin provides a storage {name!r}{did_you_mean(str(name), provided)}",
+                code="unknown_storage",
+                remedy=f"Name one of: {', '.join(sorted(provided))}; 'echoctl plugins' tells why others do not work.",
+            )
+        plugin, spec = provided[str(name)]
+        if issues := self._configs.problems.get((plugin, spec.config_model)):
+            raise ConfigurationError(issues)
         return self._open(plugin, spec, self._context_of(plugin, spec), spec.open, StorageBackend)
 
     def storage_origins(self) -> tuple[str, ...]:

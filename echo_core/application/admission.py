@@ -124,6 +124,7 @@ class Admission:
     reservations: Reservations
     needs: Mapping[str, StepNeeds]
     storage: StorageBackend
+    storage_name: str
     transcoder: Transcoder
     scratch: Path
 
@@ -136,7 +137,7 @@ class Admission:
         upload = await uow.uploads.get(job.video_id)
         try:
             outlook = StepOutlook(
-                video=step_video(video, upload),
+                video=step_video(video, upload, self.storage_name),
                 inputs=job.products,
                 source_bytes=self.storage.fetch_takes_bytes(upload.size_bytes or 0, self.scratch),
                 transcoder=self.transcoder,
@@ -158,8 +159,8 @@ def run_directory(step: Step, lease_token: int) -> str:
     return f"{step.id}-{lease_token}"
 
 
-def step_video(video: Video, upload: Upload) -> StepVideo:
-    """A video as steps see it."""
+def step_video(video: Video, upload: Upload, storage: str) -> StepVideo:
+    """A video as steps see it that read from this storage."""
     return StepVideo(
         id=video.id,
         owner_id=video.owner_id,
@@ -168,7 +169,7 @@ def step_video(video: Video, upload: Upload) -> StepVideo:
         content_type=upload.content_type,
         size_bytes=upload.size_bytes or 0,
         source_key=upload.storage_key,
-        source_generation=upload.generation,
+        source_generation=upload.pin(storage) or "",
         source_checksum=upload.checksum,
     )
 

@@ -67,6 +67,7 @@ class Engine:
         *,
         units_of_work: WorkerUnitsOfWork,
         storage: StorageBackend,
+        storage_name: str,
         transcoder: Transcoder,
         handlers: Mapping[str, StepHandler],
         slots: Mapping[Resource, int],
@@ -81,6 +82,7 @@ class Engine:
     ) -> None:
         self._units_of_work = units_of_work
         self._storage = storage
+        self._storage_name = storage_name
         self._transcoder = transcoder
         self._handlers = handlers
         self._slots = dict(slots)
@@ -339,6 +341,7 @@ class Engine:
             video=video,
             upload=upload,
             storage=self._storage,
+            storage_name=self._storage_name,
             transcoder=self._transcoder,
             units_of_work=self._units_of_work,
             scratch=self._scratch / run_directory(step, claim.lease_token),

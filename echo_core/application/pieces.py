@@ -297,7 +297,7 @@ async def _join(context: StepContext, rung: Rung, pieces: Sequence[StoredArtefac
                     remedy="Give all workers the same ffmpeg, then retry the step split.",
                 )
             chunks = context.storage.open_read(
-                ReadObject(key=piece.key, start=piece.init_length_bytes, generation=piece.generation)
+                ReadObject(key=piece.key, start=piece.init_length_bytes, generation=piece.generation or None)
             )
             async with aclosing(chunks) as opened:
                 async for chunk in opened:
@@ -324,7 +324,9 @@ async def _join(context: StepContext, rung: Rung, pieces: Sequence[StoredArtefac
 
 
 async def _read(context: StepContext, piece: StoredArtefact, start: int, end: int) -> bytes:
-    chunks = context.storage.open_read(ReadObject(key=piece.key, start=start, end=end, generation=piece.generation))
+    chunks = context.storage.open_read(
+        ReadObject(key=piece.key, start=start, end=end, generation=piece.generation or None)
+    )
     async with aclosing(chunks) as opened:
         return b"".join([chunk async for chunk in opened])
 

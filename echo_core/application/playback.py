@@ -291,7 +291,9 @@ async def get_storyboard_index(services: ApiServices, user: User, video_id: Vide
     """
     index = await _find(services, user, video_id, STORYBOARD_KIND, "storyboard.vtt")
     text = b""
-    request = ReadObject(key=index.storage_key, end=MAX_STORYBOARD_INDEX_BYTES, generation=index.generation or None)
+    request = ReadObject(
+        key=index.storage_key, end=MAX_STORYBOARD_INDEX_BYTES, generation=index.pin(services.storage_name)
+    )
     async with aclosing(services.storage.open_read(request)) as chunks:
         async for chunk in chunks:
             text += chunk
@@ -318,7 +320,7 @@ async def get_source_url(services: ApiServices, user: User, video_id: VideoId, *
         ReadUrl(
             key=upload.storage_key,
             expires_in_s=services.limits.url_expires_in_s,
-            generation=upload.generation or None,
+            generation=upload.pin(services.storage_name),
             content_type=upload.content_type,
             filename=video.filename if download else None,
         )
@@ -339,7 +341,7 @@ async def _signed(services: ApiServices, artefact: Artefact) -> SignedUrl:
         ReadUrl(
             key=artefact.storage_key,
             expires_in_s=services.limits.url_expires_in_s,
-            generation=artefact.generation or None,
+            generation=artefact.pin(services.storage_name),
             content_type=artefact.content_type,
         )
     )

@@ -20,6 +20,7 @@ from echo_core.domain.artefacts import Artefact
 from echo_core.domain.ids import JobId, StepId, UserId, VideoId
 from echo_core.domain.jobs import Job, JobKind
 from echo_core.domain.progress import Place, Rates
+from echo_core.domain.stored_objects import StoredObject
 from echo_core.domain.uploads import StorageUse, Upload
 from echo_core.domain.users import User
 from echo_core.domain.videos import Video, VideoPage, VideoStatus
@@ -243,12 +244,16 @@ class ArtefactRepository(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class StoredRow:
+class StoredRow(StoredObject):
     """An object that the database names. ``step`` made it; None: the uploaded source."""
 
     key: str
     size_bytes: int
     step: str | None
+    content_type: str
+    checksum: str
+    backend: str
+    generation: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -261,6 +266,15 @@ class VideoInventory:
     rows: Sequence[StoredRow]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredTotals:
+    """How much all rows name, those of tombstoned videos left out; ``unfinished`` uploads have no object yet."""
+
+    objects: int
+    size_bytes: int
+    unfinished: int
+
+
 class InventoryRepository(Protocol):
     """What should be in storage (worker's role only)."""
 
@@ -269,6 +283,12 @@ class InventoryRepository(Protocol):
 
     async def find(self, video_id: VideoId) -> VideoInventory | None:
         """One video."""
+
+    async def totals(self) -> StoredTotals:
+        """All of it."""
+
+    async def repin(self, video_id: VideoId, row: StoredRow, *, backend: str, generation: str) -> bool:
+        """Say that this storage keeps the object of a row now. False: the row is gone, or not the same any more."""
 
 
 class EventRepository(Protocol):

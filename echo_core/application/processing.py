@@ -52,6 +52,7 @@ from echo_core.domain.artefacts import (
 )
 from echo_core.domain.jobs import SOURCE
 from echo_core.domain.playlists import storyboard_vtt
+from echo_core.domain.stored_objects import checksums_differ
 from echo_core.plugin_api.context import PluginContext
 from echo_core.plugin_api.errors import InvalidRequestError, NotSupportedError
 from echo_core.plugin_api.json import JsonObject, JsonValue
@@ -99,7 +100,11 @@ class VerifyStep:
         """Raises ``InvalidRequestError`` with codes ``source_changed``, ``media_empty``, ``media_unreadable``."""
         video = context.video
         info = await context.storage.stat(video.source_key)
-        if info.generation != video.source_generation or info.size_bytes != video.size_bytes:
+        if (
+            video.source_generation not in ("", info.generation)
+            or info.size_bytes != video.size_bytes
+            or checksums_differ(info.checksum, video.source_checksum)
+        ):
             raise InvalidRequestError(
                 "The stored file is not the one that was uploaded.",
                 code="source_changed",

@@ -39,6 +39,7 @@ class StepRun:
         video: Video,
         upload: Upload,
         storage: StorageBackend,
+        storage_name: str,
         transcoder: Transcoder,
         units_of_work: WorkerUnitsOfWork,
         scratch: Path,
@@ -48,6 +49,7 @@ class StepRun:
         self._claim = claim
         self._step = claim.job.step(claim.step_id)
         self._storage = storage
+        self._storage_name = storage_name
         self._transcoder = transcoder
         self._units_of_work = units_of_work
         self._scratch = scratch
@@ -57,7 +59,7 @@ class StepRun:
         self._fetching = asyncio.Lock()
         self.unrecorded: list[str] = []
         """Keys of objects that this run stored and that no row names yet."""
-        self._video = step_video(video, upload)
+        self._video = step_video(video, upload, storage_name)
         self.log = logging.LoggerAdapter(
             step_log, {"step": self._step.name, "job_id": str(claim.job.id), "video_id": str(video.id)}
         )
@@ -164,7 +166,7 @@ class StepRun:
                 name=row.name,
                 step=row.step,
                 key=row.storage_key,
-                generation=row.generation,
+                generation=row.pin(self._storage_name) or "",
                 size_bytes=row.size_bytes,
                 facts=row.facts,
                 init_length_bytes=row.init_length_bytes,
@@ -227,6 +229,7 @@ class StepRun:
             size_bytes=stored.size_bytes,
             checksum=stored.checksum,
             generation=stored.generation,
+            backend=self._storage_name,
             producer=self._step.plugin,
             created_at=stored.created_at,
             facts=artefact.facts,

@@ -1,33 +1,32 @@
 """Do storage and database agree? Objects that no row names, rows whose object is gone, and the mending of both.
 
-Both sides are walked once, video by video in the order of their ids, which is the order of their keys as well: memory
-holds one video and one page. Nothing stands still meanwhile, so each finding is looked at again before it counts.
+Both sides are walked once (``storage_walk.py``). Nothing stands still meanwhile, so each finding is looked at again
+before it counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from uuid import UUID
+from functools import partial
 
 import structlog
 
 from echo_core.application.job_changes import store_change
 from echo_core.application.ports import StoredRow, UnitOfWork, VideoInventory, WorkerUnitsOfWork
+from echo_core.application.storage_walk import walk_objects, walk_videos
 from echo_core.domain.errors import UnknownEntityError
 from echo_core.domain.ids import VideoId
 from echo_core.domain.jobs import JobKind
+from echo_core.domain.stored_objects import checksums_differ
 from echo_core.plugin_api.errors import NotFoundError
-from echo_core.plugin_api.storage import ListObjects, ObjectInfo, StorageBackend
+from echo_core.plugin_api.storage import ObjectInfo, StorageBackend
 
 log = structlog.get_logger("echo.storage_audit")
 
-ROOT = "videos/"
-PAGE = 200
-"""Videos that are read from the database at once."""
 YOUNGEST = timedelta(hours=24)
 """Younger objects are left alone: a run may be about to name them."""
 
@@ -40,7 +39,7 @@ class Disagreement(StrEnum):
     MISSING = "missing"
     """A row whose object is gone."""
     DAMAGED = "damaged"
-    """A row and an object of different sizes."""
+    """A row and an object of different sizes or checksums."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,19 +77,22 @@ class StorageAuditor:
 
     units_of_work: WorkerUnitsOfWork
     storage: StorageBackend
+    storage_name: str
     fix: bool = False
     older_than: timedelta = YOUNGEST
     found: Callable[[Finding], None] = lambda finding: None
 
     async def run(self) -> StorageAudit:
-        """Compare everything. With ``fix``: orphans are deleted, and what is missing is made anew from its source.
+        """Compare everything. With ``fix``: orphans are deleted, and what is missing is made anew from its source; what
+        another storage keeps is to be copied instead.
 
         Raises ``UnavailableError`` when storage or database is away.
         """
         audit = StorageAudit()
         async with self.units_of_work.for_worker() as uow:
             before = await uow.jobs.now() - self.older_than
-        async with aclosing(self._objects(audit)) as stored, aclosing(self._videos()) as known:
+        found = walk_objects(self.storage, saw=partial(self._saw, audit))
+        async with aclosing(found) as stored, aclosing(walk_videos(self.units_of_work)) as known:
             group, video = await anext(stored, None), await anext(known, None)
             while group is not None or video is not None:
                 if video is None or (group is not None and group[0] < video.id):
@@ -105,40 +107,10 @@ class StorageAuditor:
                 video = await anext(known, None)
         return audit
 
-    async def _objects(self, audit: StorageAudit) -> AsyncGenerator[tuple[VideoId, list[ObjectInfo]]]:
-        """Objects by video, in the order of ids."""
-        current: VideoId | None = None
-        group: list[ObjectInfo] = []
-        cursor: str | None = None
-        while True:
-            page = await self.storage.list(ListObjects(prefix=ROOT, cursor=cursor))
-            for stored in page.objects:
-                audit.objects += 1
-                audit.size_bytes += stored.size_bytes
-                if (video_id := _video_of(stored.key)) is None:
-                    audit.foreign += 1
-                    continue
-                if video_id != current:
-                    if current is not None:
-                        yield current, group
-                    current, group = video_id, []
-                group.append(stored)
-            if (cursor := page.next_cursor) is None:
-                break
-        if current is not None:
-            yield current, group
-
-    async def _videos(self) -> AsyncGenerator[VideoInventory]:
-        """What the database knows, in the order of ids."""
-        after: VideoId | None = None
-        while True:
-            async with self.units_of_work.for_worker() as uow:
-                page = await uow.inventory.list_page(after, PAGE)
-            for video in page:
-                yield video
-            if len(page) < PAGE:
-                return
-            after = page[-1].id
+    def _saw(self, audit: StorageAudit, stored: ObjectInfo, video_id: VideoId | None) -> None:
+        audit.objects += 1
+        audit.size_bytes += stored.size_bytes
+        audit.foreign += video_id is None
 
     async def _compare(
         self, audit: StorageAudit, video: VideoInventory, objects: Sequence[ObjectInfo], before: datetime
@@ -149,7 +121,7 @@ class StorageAuditor:
         stored = {o.key: o for o in objects}
         named = {row.key for row in video.rows}
         await self._orphans(audit, video.id, [o for o in objects if o.key not in named], before)
-        suspects = [row for row in video.rows if row.key not in stored or stored[row.key].size_bytes != row.size_bytes]
+        suspects = [row for row in video.rows if row.key not in stored or _differs(row, stored[row.key])]
         for row in suspects:
             if (kind := await self._verdict(video.id, row)) is not None:
                 await self._broken(audit, video.id, row, kind)
@@ -199,10 +171,12 @@ class StorageAuditor:
             stored = await self.storage.stat(row.key)
         except NotFoundError:
             return Disagreement.MISSING
-        return Disagreement.DAMAGED if stored.size_bytes != row.size_bytes else None
+        return Disagreement.DAMAGED if _differs(row, stored) else None
 
     async def _broken(self, audit: StorageAudit, video_id: VideoId, row: StoredRow, kind: Disagreement) -> None:
-        if row.step is None:
+        if row.backend != self.storage_name:
+            mended, remedy = "", self._copy_it(video_id, row, kind)
+        elif row.step is None:
             mended, remedy = "", "The source is lost: restore it from a backup, or upload the video again."
         elif not self.fix:
             mended, remedy = "", f"Make it anew with --fix: the step {row.step} runs again."
@@ -214,6 +188,14 @@ class StorageAuditor:
             audit,
             Finding(kind=kind, key=row.key, video_id=video_id, size_bytes=row.size_bytes, mended=mended, remedy=remedy),
         )
+
+    def _copy_it(self, video_id: VideoId, row: StoredRow, kind: Disagreement) -> str:
+        """What to do about a row whose object another storage keeps: making it anew would be a waste, or impossible."""
+        command = f"'echoctl storage copy --from {row.backend} --to {self.storage_name}'"
+        if kind is Disagreement.MISSING:
+            lost = f" If it is lost there: 'echoctl jobs retry {video_id} --step {row.step}'." if row.step else ""
+            return f"Copy it from the storage {row.backend}: {command}.{lost}"
+        return f"Remove this object from the storage {self.storage_name}, then copy the right one: {command}."
 
     async def _make_anew(self, video_id: VideoId, row: StoredRow) -> tuple[str, str]:
         """Forget the row, so that nothing offers a broken address, and run its step again. (done, or what to do)"""
@@ -247,18 +229,12 @@ class StorageAuditor:
         self.found(finding)
 
 
+def _differs(row: StoredRow, stored: ObjectInfo) -> bool:
+    return stored.size_bytes != row.size_bytes or checksums_differ(row.checksum, stored.checksum)
+
+
 async def _source_key(uow: UnitOfWork, video_id: VideoId) -> str | None:
     try:
         return (await uow.uploads.get(video_id)).storage_key
     except UnknownEntityError:
         return None
-
-
-def _video_of(key: str) -> VideoId | None:
-    """Whose object it is; None: no key of Echo's."""
-    try:
-        parsed = UUID(text := key.removeprefix(ROOT).partition("/")[0])
-    except ValueError:
-        return None
-    # Only the form in which keys are made sorts as ids do.
-    return VideoId(parsed) if str(parsed) == text else None

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from echo_core.domain.ids import ArtefactId, UserId, VideoId
+from echo_core.domain.stored_objects import StoredObject
 from echo_core.plugin_api.json import JsonObject
 from echo_core.plugin_api.transcoder import Segment
 
@@ -23,7 +24,7 @@ STORYBOARD_SHEET_KIND = "storyboard_sheet"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Artefact:
+class Artefact(StoredObject):
     """One stored object of a video, unique by (video, kind, name).
 
     ``lease_token`` is that of the run that made it; ``producer`` is ``plugin version`` of what made it. ``facts`` of a
@@ -43,6 +44,7 @@ class Artefact:
     size_bytes: int
     checksum: str
     generation: str
+    backend: str
     producer: str
     created_at: datetime
     facts: JsonObject = field(default_factory=dict)

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from echo_core.domain.errors import ConflictError, InvalidInputError, TooLargeError
 from echo_core.domain.ids import UserId, VideoId
+from echo_core.domain.stored_objects import StoredObject
 
 MAX_FILENAME_LENGTH = 255
 """Characters of an original file name that are kept; the limit of every common file system."""
@@ -29,10 +30,11 @@ class UploadState(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Upload:
+class Upload(StoredObject):
     """The one upload of a video. ``backend_state`` is a secret of the storage backend; never show it.
 
-    ``generation`` and ``checksum`` are those of the object that was verified; only that object is ever read.
+    ``generation`` and ``checksum`` are those of the object that was verified in ``backend``; only that object,
+    or a verified copy of it in another storage, is ever read.
     """
 
     video_id: VideoId

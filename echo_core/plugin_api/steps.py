@@ -85,7 +85,8 @@ class StepResult:
 
 @dataclass(frozen=True, kw_only=True)
 class StoredArtefact:
-    """An artefact of the video as it is kept: ``key`` and ``generation`` read it from the storage."""
+    """An artefact of the video as it is kept: ``key`` and ``generation`` read it from the storage;
+    an empty ``generation`` pins nothing: the object was copied here from another storage."""
 
     kind: str
     name: str
@@ -100,7 +101,8 @@ class StoredArtefact:
 
 @dataclass(frozen=True, kw_only=True)
 class StepVideo:
-    """The video that a step works on. ``source_generation`` pins the bytes that were verified."""
+    """The video that a step works on. ``source_generation`` pins the bytes that were verified. Where it is empty, they
+    were copied here from another storage, and only ``source_checksum`` tells them."""
 
     id: UUID
     owner_id: UUID

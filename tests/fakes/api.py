@@ -147,6 +147,7 @@ class FakeApi:
             size_bytes=1100,
             checksum="crc32c:00000000",
             generation="1",
+            backend="fake",
             producer="test 1",
             created_at=self.clock.now(),
         )

@@ -129,6 +129,7 @@ class World:
             size_bytes=stored.size_bytes,
             checksum=stored.checksum,
             generation=stored.generation,
+            backend="local",
             producer="test 1",
             created_at=CLOCK.now(),
             facts={"type": "video", "codecs": "avc1.64001f", "width": 1280, "height": 720, "fps": 30.0},

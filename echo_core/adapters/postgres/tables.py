@@ -290,6 +290,7 @@ class ArtefactRow(Base):
     size_bytes: Mapped[int]
     checksum: Mapped[str]
     generation: Mapped[str]
+    backend: Mapped[str] = mapped_column(server_default=text("'local'"))
     producer: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
     facts: Mapped[dict[str, object]] = mapped_column(JSONB, server_default=_NO_OBJECT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from echo_core.entrypoints.cli.exits import ExitCode
 
+USAGE_CODES = frozenset({"unknown_storage"})
 UNREACHABLE_CODES = frozenset({"instance_not_running", "cannot_connect", "provider_unavailable", "unavailable"})
 ALREADY_RUNNING_CODES = frozenset({"already_running", "already_uploading"})
 
@@ -64,4 +65,6 @@ def explained(error: BaseException) -> CliError | None:
 def _exit_code(code: str) -> ExitCode:
     if code in ALREADY_RUNNING_CODES:
         return ExitCode.ALREADY_RUNNING
+    if code in USAGE_CODES:
+        return ExitCode.USAGE
     return ExitCode.UNREACHABLE if code in UNREACHABLE_CODES else ExitCode.FAILED

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from urllib.parse import parse_qs, urljoin, urlsplit
 from uuid import UUID
 
 import m3u8
 import pytest
 
+from echo_core.domain.ids import VideoId
 from echo_core.plugin_api.transcoder import Segment
 from tests.fakes.api import LIMITS, OTHER, OWNER, FakeApi, bearer, begin, uploaded
 
@@ -71,6 +73,23 @@ async def test_a_player_follows_the_playlists_with_nothing_but_the_address() -> 
     grant = api.storage.grants[_grant(media.segments[0].uri)]
     assert grant.subject == f"videos/{video_id}/encode/1/720p.mp4"
     assert grant.generation == "1"
+
+
+async def test_what_another_storage_had_pinned_is_read_here_without_a_pin() -> None:
+    """The instance has moved: the objects were copied, and nobody here knows the generations of the storage before."""
+    api = FakeApi()
+    async with api.client() as client:
+        video_id, _ = await uploaded(api, client)
+        await whole_video(api, video_id)
+        tables = api.database.tables
+        before = {"backend": "the-one-before", "generation": "of-the-one-before"}
+        tables.artefacts[:] = [replace(a, **before) for a in tables.artefacts]
+        source = tables.uploads[VideoId(UUID(str(video_id)))]
+        tables.uploads[source.video_id] = replace(source, **before)
+        for part in ("/renditions/720p.m3u8", "/poster.jpg", "/storyboard.vtt", ""):
+            assert (await client.get(url(video_id, part))).status_code in {200, 302}
+    assert len(api.storage.grants) >= 3
+    assert {grant.generation for grant in api.storage.grants.values() if grant.access == "read"} == {None}
 
 
 def _grant(signed_url: str) -> str:

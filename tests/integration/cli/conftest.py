@@ -56,10 +56,10 @@ class Instance:
     environment: dict[str, str]
     home: Path
 
-    def echoctl(self, *arguments: object) -> subprocess.CompletedProcess[str]:
+    def echoctl(self, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [*ECHOCTL, *map(str, arguments)],
-            env=self.environment,
+            env={**self.environment, **environment},
             cwd=self.home,
             capture_output=True,
             text=True,
@@ -67,9 +67,9 @@ class Instance:
             check=False,
         )
 
-    def start(self, *arguments: object) -> Running:
+    def start(self, *arguments: object, **environment: str) -> Running:
         """Run a command whose standard error is read while it runs."""
-        return _start(*arguments, environment=self.environment, home=self.home)
+        return _start(*arguments, environment={**self.environment, **environment}, home=self.home)
 
     def kill_api(self) -> None:
         """End the API process at once; ``up`` starts another."""

@@ -165,6 +165,7 @@ class Farm:
     events: list[Event]
     pipeline: Pipeline
     handlers: Mapping[str, StepHandler]
+    storage_name: str = "fake"
 
     def use(self, *specs: tuple[StepSpec, StepHandler]) -> None:
         registered = tuple(RegisteredStep(plugin="test", spec=spec) for spec, _ in specs)
@@ -176,6 +177,7 @@ class Farm:
             reservations=reservations,
             needs={e.spec.name: e.spec.needs for e in self.pipeline.process if e.spec.needs is not None},
             storage=self.storage,
+            storage_name=self.storage_name,
             transcoder=self.transcoder,
             scratch=self.tmp_path,
         )
@@ -196,6 +198,7 @@ class Farm:
         engine = Engine(
             units_of_work=self.units_of_work,
             storage=self.storage,
+            storage_name=self.storage_name,
             transcoder=self.transcoder,
             handlers=self.handlers,
             slots={Resource.LIGHT: 2, Resource.CPU: cpu, Resource.NET: 1},
@@ -256,7 +259,7 @@ class Farm:
                 filename="clip.mp4",
                 content_type="video/mp4",
                 size_bytes=None,
-                backend="fake",
+                backend=self.storage_name,
                 backend_state="",
                 expires_at=now + expires_in,
                 created_at=now,

@@ -161,6 +161,7 @@ async def open_world(database: Database, runner: asyncio.Runner, stack: AsyncExi
     running_engine = Engine(
         units_of_work=worker,
         storage=storage,
+        storage_name="fake",
         transcoder=FakeTranscoder(),
         handlers=dict.fromkeys(names, PurgeStep(worker)),
         slots={},

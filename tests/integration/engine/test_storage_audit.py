@@ -24,7 +24,12 @@ pytestmark = pytest.mark.integration
 async def audit(farm: Farm, *, fix: bool = False, older_than: timedelta = timedelta(days=-1)) -> StorageAudit:
     told: list[Finding] = []
     auditor = StorageAuditor(
-        units_of_work=farm.units_of_work, storage=farm.storage, fix=fix, older_than=older_than, found=told.append
+        units_of_work=farm.units_of_work,
+        storage=farm.storage,
+        storage_name=farm.storage_name,
+        fix=fix,
+        older_than=older_than,
+        found=told.append,
     )
     result = await auditor.run()
     assert told == result.findings
@@ -164,3 +169,25 @@ async def test_deleted_videos_are_left_to_their_purge(farm: Farm) -> None:
     async with farm.units_of_work.for_worker() as uow:
         await bury_video(uow, farm.pipeline, job.video_id)
     assert (await audit(farm, fix=True)).findings == []
+
+
+async def test_an_object_of_the_same_size_and_other_bytes_is_damaged(farm: Farm) -> None:
+    (job,) = await processed(farm)
+    key = await poster_of(farm, job)
+    size_bytes = farm.storage.objects[key].info.size_bytes
+    await farm.storage.delete(key)
+    farm.storage.store(key, b"?" * size_bytes, "image/jpeg")
+    found = await audit(farm)
+    assert [(f.kind, f.key, f.mended) for f in found.findings] == [(Disagreement.DAMAGED, key, "")]
+    assert (await audit(farm, fix=True)).unmended == 0
+    async with farm.worker():
+        await farm.finished(job.id)
+    assert (await audit(farm)).findings == []
+
+
+async def test_checksums_of_another_algorithm_are_not_compared(farm: Farm) -> None:
+    (job,) = await processed(farm)
+    async with farm.units_of_work.for_worker() as uow:
+        made = await uow.artefacts.list_for_video(job.video_id, segments=True)
+        await uow.artefacts.put([replace(artefact, checksum="crc32c:00000000") for artefact in made])
+    assert (await audit(farm)).findings == []

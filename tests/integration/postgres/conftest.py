@@ -133,6 +133,7 @@ def new_artefact() -> Callable[..., Artefact]:
             "size_bytes": 1000,
             "checksum": "crc32c:abc",
             "generation": "1",
+            "backend": "local",
             "producer": "ffmpeg 1",
             "created_at": NOW,
             "facts": {"type": "video", "width": 1280},

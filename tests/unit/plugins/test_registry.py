@@ -13,7 +13,7 @@ from echo_core.adapters.settings import Settings
 from echo_core.adapters.settings_errors import ConfigurationError
 from echo_core.adapters.settings_sources import load_settings
 from echo_core.application.pipeline import RegisteredStep, ordered
-from echo_core.plugin_api import PluginContext, StepSpec
+from echo_core.plugin_api import InvalidRequestError, PluginContext, StepSpec
 
 Install = Callable[..., None]
 SECRET = b"s" * 32
@@ -102,6 +102,50 @@ async def test_selected_backends_open_with_their_context(site: Any, install: Ins
     assert context.clock.now() == FixedClock().now()
     assert len(context.derive_key("x")) == 32
     assert context.derive_key("x") == context.derive_key("x") != context.derive_key("y")
+
+
+OTHER_STORAGE = """
+from echo_core.testing.fake_storage import FakeStorage
+
+class Config(BaseModel):
+    bucket: str
+
+@asynccontextmanager
+async def open_store(context):
+    yield FakeStorage()
+
+@hookimpl
+def echo_register_storage():
+    return [StorageSpec(name="bucket", open=open_store, config_model=Config)]
+"""
+
+
+async def test_a_storage_that_is_configured_and_not_selected_opens_by_its_name(
+    site: Any, install: Install, tmp_path: Path
+) -> None:
+    install("backends", BACKENDS)
+    install("other", OTHER_STORAGE)
+    loaded = registry(site, tmp_path, '[plugins.other]\nbucket = "videos"')
+    async with loaded.open_storage("bucket") as other, loaded.open_storage("local") as selected:
+        assert (type(other).__name__, type(selected).__name__) == ("FakeStorage", "Store")
+
+
+def test_a_storage_without_its_table_says_what_is_missing(site: Any, install: Install, tmp_path: Path) -> None:
+    install("backends", BACKENDS)
+    install("other", OTHER_STORAGE)
+    loaded = registry(site, tmp_path)
+    with pytest.raises(ConfigurationError) as caught:
+        loaded.open_storage("bucket")
+    assert [issue.key for issue in caught.value.issues] == ["plugins.other.bucket"]
+
+
+def test_a_storage_that_nobody_provides_is_not_opened(site: Any, install: Install, tmp_path: Path) -> None:
+    install("backends", BACKENDS)
+    install("other", OTHER_STORAGE)
+    with pytest.raises(InvalidRequestError, match="did you mean bucket") as caught:
+        registry(site, tmp_path).open_storage("buckett")
+    assert caught.value.code == "unknown_storage"
+    assert "bucket, local" in caught.value.remedy
 
 
 async def test_keys_of_two_plugins_differ(site: Any, install: Install, tmp_path: Path) -> None:
