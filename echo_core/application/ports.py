@@ -148,7 +148,7 @@ class UploadRepository(Protocol):
         """
 
     async def list_expired(self, limit: int) -> Sequence[Upload]:
-        """Open uploads past their expiry by the database's clock (worker only)."""
+        """Open and quarantined uploads past their expiry by the database's clock (worker only)."""
 
 
 class JobRepository(Protocol):
@@ -253,7 +253,8 @@ class StoredRow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VideoInventory:
-    """Everything that a video should have in storage; ``running``: a step of it runs, or its upload goes on."""
+    """Everything that a video should have in storage; ``running``: a step of it runs, or its upload goes on (or is
+    quarantined)."""
 
     id: VideoId
     deleted: bool

@@ -19,7 +19,7 @@ from echo_core.application.ports import Doorbell, WorkerUnitsOfWork
 from echo_core.application.videos import bury_video
 from echo_core.domain.errors import IllegalChangeError, UnknownEntityError
 from echo_core.domain.ids import StepId
-from echo_core.domain.uploads import Upload, UploadState
+from echo_core.domain.uploads import Upload
 from echo_core.plugin_api.errors import EchoError, UnavailableError
 
 log = structlog.get_logger("echo.reconciler")
@@ -176,7 +176,7 @@ class Reconciler:
     async def _expire_upload(self, upload: Upload) -> None:
         async with self._units_of_work.for_worker() as uow:
             current = await uow.uploads.get(upload.video_id, for_update=True)
-            if current.state is UploadState.OPEN and current.expires_at == upload.expires_at:
+            if current.unfinished and current.expires_at == upload.expires_at:
                 log.info("upload.expired", video_id=str(upload.video_id))
                 await bury_video(uow, self._pipeline, upload.video_id)
 

@@ -204,7 +204,7 @@ class FakeUploads(_Repository):
 
     async def use_of(self, owner_id: UserId, *, with_bytes: bool) -> StorageUse:
         uploads = [u for u in self.tables.uploads.values() if u.owner_id == owner_id]
-        unfinished = [u for u in uploads if u.state is UploadState.OPEN]
+        unfinished = [u for u in uploads if u.unfinished]
         if not with_bytes:
             return StorageUse(unfinished=len(unfinished))
         return StorageUse(

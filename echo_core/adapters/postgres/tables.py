@@ -135,7 +135,7 @@ class UploadRow(Base):
         ),
         _one_of("state", UploadState),
         Index("ix_uploads_owner_id", "owner_id"),
-        Index("ix_uploads_open", "expires_at", postgresql_where=text("state = 'open'")),
+        Index("ix_uploads_unfinished", "expires_at", postgresql_where=text("state in ('open', 'quarantined')")),
     )
 
     video_id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -152,6 +152,8 @@ class UploadRow(Base):
     completed_at: Mapped[datetime | None]
     generation: Mapped[str] = mapped_column(server_default=_EMPTY_TEXT)
     checksum: Mapped[str] = mapped_column(server_default=_EMPTY_TEXT)
+    quarantine_code: Mapped[str] = mapped_column(server_default=_EMPTY_TEXT)
+    quarantine_message: Mapped[str] = mapped_column(server_default=_EMPTY_TEXT)
 
 
 class JobRow(Base):

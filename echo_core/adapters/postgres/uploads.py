@@ -7,7 +7,7 @@ from dataclasses import asdict
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Integer, Uuid, bindparam, func, insert, literal_column, select, text, update
+from sqlalchemy import Integer, Uuid, bindparam, func, insert, select, text, update
 
 from echo_core.adapters.postgres.queries import Query
 from echo_core.adapters.postgres.tables import UploadRow
@@ -52,23 +52,23 @@ class PostgresUploadRepository:
         return StorageUse(**{name: int(value) for name, value in row._mapping.items()})
 
     async def list_expired(self, limit: int) -> Sequence[Upload]:
-        """Open uploads past their expiry by the database's clock, oldest first (worker only)."""
+        """Open and quarantined uploads past their expiry by the database's clock, oldest first (worker only)."""
         return [_upload(row) for row in await self._tx.fetch(_EXPIRED, limit=limit)]
 
 
 _LOCK_USE = text(
     "select pg_advisory_xact_lock(hashtextextended('echo.use:' || cast(:owner_id as text), 0))"
 ).bindparams(bindparam("owner_id", type_=Uuid))
-# By the index of open uploads, of which there are few in all, rather than by an owner's, who may have many videos.
+# By the index of unfinished uploads, which are few in all, rather than by an owner's, who may have many videos.
 _UNFINISHED = text(
-    "select count(*) as unfinished from echo.uploads where state = 'open' and owner_id = :owner_id"
+    "select count(*) as unfinished from echo.uploads where state in ('open', 'quarantined') and owner_id = :owner_id"
 ).bindparams(bindparam("owner_id", type_=Uuid))
 # Of an open upload without a size nothing is known until it is complete.
 _USE = text(
     """
     select
-        count(*) filter (where u.state = 'open') as unfinished,
-        coalesce(sum(u.size_bytes) filter (where u.state = 'open'), 0) as unfinished_bytes,
+        count(*) filter (where u.state in ('open', 'quarantined')) as unfinished,
+        coalesce(sum(u.size_bytes) filter (where u.state in ('open', 'quarantined')), 0) as unfinished_bytes,
         coalesce(sum(u.size_bytes) filter (where u.state = 'completed'), 0) as source_bytes,
         (
             select coalesce(sum(a.size_bytes), 0) from echo.artefacts a where a.owner_id = :owner_id
@@ -88,7 +88,7 @@ def _get(for_update: bool) -> Query:
 _EXPIRED = Query(
     select(UploadRow.__table__)
     .where(
-        UploadRow.state == literal_column(f"'{UploadState.OPEN.value}'"),
+        text("state in ('open', 'quarantined')"),  # as the index says it
         # Read once, as a subquery: a bare clock_timestamp() could not use the index.
         UploadRow.expires_at < select(func.clock_timestamp()).scalar_subquery(),
     )

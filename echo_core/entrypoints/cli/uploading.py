@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -24,6 +25,8 @@ _KEY_REUSED = "idempotency_key_reused"
 """The record is of an echoctl that announced the same file in other words."""
 _LOST = frozenset({"not_found", "upload_gone", "upload_expired"})
 """The server has forgotten the upload: start over."""
+_QUARANTINED = frozenset({"upload_size_mismatch", "upload_content_type_mismatch", "upload_checksum_mismatch"})
+"""What is stored is not this file, and nothing can be made of it."""
 
 
 class UploadView(Protocol):
@@ -69,7 +72,7 @@ class Uploader:
             except _StartOverError as error:
                 raise _vanishing() from error
         except CliError as error:
-            if error.code == "file_changed":
+            if error.code == "file_changed" or error.code in _QUARANTINED:
                 await self._give_up()
             raise
 
@@ -128,7 +131,7 @@ class Uploader:
         except ApiError as error:
             if error.code == _COMPLETED:
                 return UploadSession(video_id=record.video_id, storage_path=record.storage_path, complete=True)
-            if error.code in _LOST:
+            if error.code in _LOST or error.code in _QUARANTINED:
                 raise _StartOverError from error
             raise
         if session.offset_bytes:
@@ -155,17 +158,20 @@ class Uploader:
 
     async def _complete(self) -> CompletedUpload:
         record = self.remembered.record
+        body = {
+            "videoId": record.video_id,
+            "originalFilename": self.source.path.name,
+            "storagePath": record.storage_path,
+            "contentType": self.source.content_type,
+            "sizeBytes": self.source.size_bytes,
+        }
+        if (checksum := await asyncio.to_thread(self.source.checksum)) is not None:
+            body["checksum"] = checksum
         completed = await self.api.call(
             CompletedUpload,
             "POST",
             "/videos/upload-complete",
-            body={
-                "videoId": record.video_id,
-                "originalFilename": self.source.path.name,
-                "storagePath": record.storage_path,
-                "contentType": self.source.content_type,
-                "sizeBytes": self.source.size_bytes,
-            },
+            body=body,
             idempotency_key=f"{record.idempotency_key}-complete",
         )
         record.job_id = completed.job_id
@@ -173,7 +179,7 @@ class Uploader:
         return completed
 
     async def _give_up(self) -> None:
-        """Remove the half video: its file has changed, so nobody will ever continue it."""
+        """Remove the video: its file has changed, or what was stored is not the file, so nobody will continue it."""
         record = self.remembered.record
         self.remembered.remove()
         if record.video_id:

@@ -54,6 +54,8 @@ class FakeVideo:
     stored: bytearray = field(default_factory=bytearray)
     job_id: str = ""
     session: int = 1
+    checksum: str = ""
+    """What the last completion told of it."""
 
 
 class FakeEcho:
@@ -70,6 +72,8 @@ class FakeEcho:
         self.away = 0
         """So many readings of a job are answered 503."""
         """Statuses that PUTs answer, one each, before anything is stored."""
+        self.spoilt = "none"
+        """A file of this checksum was stored with other bytes."""
         self.kept: deque[int] = deque()
         """How many bytes of a chunk are kept, one number for each PUT; all when empty."""
         self.jobs: deque[dict[str, Any]] = deque([SUCCEEDED])
@@ -174,6 +178,9 @@ class FakeEcho:
         video = self.videos[body["videoId"]]
         if len(video.stored) != video.size:
             return problem(409, "upload_incomplete", "The file is not there yet.")
+        video.checksum = body.get("checksum", "")
+        if video.checksum == self.spoilt:
+            return problem(409, "upload_checksum_mismatch", "The stored file has other bytes.")
         video.job_id = video.job_id or str(uuid.uuid4())
         return JSONResponse({"videoId": video.id, "jobId": video.job_id, "status": "processing"}, 202)
 

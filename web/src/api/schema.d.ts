@@ -135,7 +135,7 @@ export interface paths {
         put?: never;
         /**
          * Say that all bytes were sent
-         * @description Checks the stored file and starts the job. Saying it again, even many times at once, gives the same job. While bytes are missing the answer is 409 `upload_incomplete` with the durable `offsetBytes`.
+         * @description Checks the stored file and starts the job. Saying it again, even many times at once, gives the same job. While bytes are missing the answer is 409 `upload_incomplete` with the durable `offsetBytes`. A stored file that is not what was announced, in size, content type or `checksum`, is never processed: the answer is 409 `upload_size_mismatch`, `upload_content_type_mismatch` or `upload_checksum_mismatch`, then and later.
          */
         post: operations["completeUpload"];
         delete?: never;
@@ -888,7 +888,8 @@ export interface components {
         StepState: "cancelled" | "failed" | "pending" | "queued" | "running" | "skipped" | "succeeded";
         /**
          * UploadCompleteRequest
-         * @description All bytes were sent. ``storagePath`` is what came with the upload URL.
+         * @description All bytes were sent. ``storagePath`` is what came with the upload URL. ``checksum`` is that of the file, for
+         *     example ``crc32c:0a1b2c3d``; it is compared if the storage keeps one by the same algorithm.
          */
         UploadCompleteRequest: {
             /** Format: uuid */
@@ -897,6 +898,8 @@ export interface components {
             storagePath: string;
             contentType: string;
             sizeBytes: number;
+            /** @default null */
+            checksum: string | null;
         };
         /**
          * UploadCompleted
@@ -2545,7 +2548,8 @@ export interface operations {
                  *       "originalFilename": "holiday.mp4",
                  *       "storagePath": "videos/0198f3c2-7b1e-7c3a-9d52-1f0e6a4b8c21/source/holiday.mp4",
                  *       "contentType": "video/mp4",
-                 *       "sizeBytes": 52428800
+                 *       "sizeBytes": 52428800,
+                 *       "checksum": "crc32c:0a1b2c3d"
                  *     }
                  */
                 "application/json": components["schemas"]["UploadCompleteRequest"];
@@ -2640,7 +2644,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict: `upload_incomplete`, `upload_expired`, `upload_gone`, `idempotency_in_progress`. */
+            /** @description Conflict: `upload_incomplete`, `upload_expired`, `upload_gone`, `upload_size_mismatch`, `upload_content_type_mismatch`, `upload_checksum_mismatch`, `idempotency_in_progress`. */
             409: {
                 headers: {
                     /** @description The request's id. */
@@ -2915,7 +2919,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict: `upload_completed`, `upload_expired`, `upload_gone`, `idempotency_in_progress`. */
+            /** @description Conflict: `upload_completed`, `upload_expired`, `upload_gone`, `upload_size_mismatch`, `upload_content_type_mismatch`, `upload_checksum_mismatch`, `idempotency_in_progress`. */
             409: {
                 headers: {
                     /** @description The request's id. */
