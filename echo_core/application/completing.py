@@ -47,6 +47,16 @@ class UploadIncompleteError(IllegalChangeError):
         self.offset_bytes = offset_bytes
 
 
+class UploadGoneError(ConflictError):
+    """The storage does not know this upload any more, or it was another storage's."""
+
+    default_code = "upload_gone"
+    default_remedy = "Resume the upload: it begins again, for the same video."
+
+    def __init__(self) -> None:
+        super().__init__("The storage has forgotten this upload.")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CompleteUploadCommand:
     """Say that all bytes of an upload were sent. ``checksum`` (``algorithm:hex``) is that of the client's file."""
@@ -90,8 +100,8 @@ async def complete_upload(services: ApiServices, user: User, command: CompleteUp
     """Check the stored object and start the job. Saying it again, or many times at once, gives the same job.
 
     Raises ``UnknownEntityError``, ``InvalidInputError`` (``storage_path_mismatch``, ``content_type_mismatch``,
-    ``size_mismatch``), ``IllegalChangeError`` (``upload_expired``), ``UploadIncompleteError``, ``ConflictError``
-    (``upload_gone``; ``upload_size_mismatch``, ``upload_content_type_mismatch``, ``upload_checksum_mismatch``: the
+    ``size_mismatch``), ``IllegalChangeError`` (``upload_expired``), ``UploadIncompleteError``, ``UploadGoneError``,
+    ``ConflictError`` (``upload_size_mismatch``, ``upload_content_type_mismatch``, ``upload_checksum_mismatch``: the
     object is not what was announced, and never will be).
     """
     open_uow = partial(services.units_of_work.for_user, user)
@@ -156,6 +166,7 @@ async def _start(
         replace(
             upload,
             state=UploadState.COMPLETED,
+            backend=services.storage_name,  # where it was found, which need not be where it began
             completed_at=now,
             size_bytes=stored.size_bytes,
             generation=stored.generation,
@@ -260,7 +271,7 @@ def _not_as_announced(mismatch: Mismatch) -> ConflictError:
 
 
 async def _stored_object(services: UploadServices, upload: Upload) -> ObjectInfo:
-    """The whole object. Raises ``UploadIncompleteError`` with the offset, ``ConflictError`` (``upload_gone``)."""
+    """The whole object. Raises ``UploadIncompleteError`` with the offset, ``UploadGoneError``."""
     try:
         return await services.storage.stat(upload.storage_key)
     except NotFoundError:
@@ -272,15 +283,10 @@ async def _stored_object(services: UploadServices, upload: Upload) -> ObjectInfo
 
 
 async def offset_of(services: UploadServices, upload: Upload) -> UploadOffset:
-    """How much is durable. Raises ``ConflictError`` (``upload_gone``)."""
+    """How much is durable. Raises ``UploadGoneError``."""
+    if upload.backend != services.storage_name:
+        raise UploadGoneError
     try:
         return await services.storage.upload_offset(UploadRef(key=upload.storage_key, state=upload.backend_state))
     except NotFoundError as error:
-        raise upload_gone() from error
-
-
-def upload_gone() -> ConflictError:
-    """What is said of an upload that the storage does not know any more."""
-    return ConflictError(
-        "The storage has forgotten this upload.", code="upload_gone", remedy="Begin a new upload of the same file."
-    )
+        raise UploadGoneError from error

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from echo_core.application.completing import check_open, check_size, offset_of, upload_gone
+import structlog
+
+from echo_core.application.completing import UploadGoneError, check_open, check_size, offset_of
 from echo_core.application.services import ApiServices
 from echo_core.domain.errors import ConflictError
 from echo_core.domain.ids import VideoId, new_video_id
@@ -19,7 +21,7 @@ from echo_core.domain.uploads import (
 )
 from echo_core.domain.users import User
 from echo_core.domain.videos import Video, VideoStatus
-from echo_core.plugin_api.errors import EchoError, NotFoundError
+from echo_core.plugin_api.errors import EchoError, NotFoundError, PreconditionFailedError
 from echo_core.plugin_api.storage import (
     BeginUpload,
     ResumeUpload,
@@ -27,6 +29,8 @@ from echo_core.plugin_api.storage import (
     UploadRef,
     UploadTicket,
 )
+
+log = structlog.get_logger("echo.uploads")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,9 +140,22 @@ def _new_upload(services: ApiServices, video: Video, key: str, ticket: UploadTic
 async def resume_upload(services: ApiServices, user: User, video_id: VideoId, *, origin: str | None) -> ResumedUpload:
     """A fresh URL for an unfinished upload, and how much of it is durable.
 
-    Raises ``UnknownEntityError``, ``ConflictError`` (``upload_completed``, ``upload_gone``; what it is quarantined
-    for), ``IllegalChangeError`` (``upload_expired``).
+    An upload that the storage has forgotten, or that began in another storage than is configured now, begins again.
+    Raises ``UnknownEntityError``, ``ConflictError`` (``upload_completed``; what it is quarantined for),
+    ``IllegalChangeError`` (``upload_expired``), ``UploadGoneError``, ``ProviderError``.
     """
+    upload = await _resumable(services, user, video_id)
+    try:
+        return await _go_on(services, user, upload, origin)
+    except UploadGoneError:
+        begun_again = await _begin_again(services, user, upload, origin)
+    if begun_again is not None:
+        return begun_again
+    # Somebody else began it again meanwhile, and theirs counts.
+    return await _go_on(services, user, await _resumable(services, user, video_id), origin)
+
+
+async def _resumable(services: ApiServices, user: User, video_id: VideoId) -> Upload:
     async with services.units_of_work.for_user(user) as uow:
         upload = await uow.uploads.get(video_id)
         await uow.videos.get(video_id)
@@ -147,15 +164,17 @@ async def resume_upload(services: ApiServices, user: User, video_id: VideoId, *,
             "This upload is complete.", code="upload_completed", remedy="There is nothing to resume; see the video."
         )
     check_open(services, upload)
+    return upload
+
+
+async def _go_on(services: ApiServices, user: User, upload: Upload, origin: str | None) -> ResumedUpload:
+    """Raises ``UploadGoneError``."""
     offset = await offset_of(services, upload)
     if offset.complete:
-        return ResumedUpload(video_id=video_id, storage_key=upload.storage_key, offset=offset, ticket=None)
+        return ResumedUpload(video_id=upload.video_id, storage_key=upload.storage_key, offset=offset, ticket=None)
     ticket = await _fresh_ticket(services, upload, origin)
-    async with services.units_of_work.for_user(user) as uow:
-        latest = await uow.uploads.get(video_id, for_update=True)
-        if latest.state is UploadState.OPEN:
-            await uow.uploads.save(replace(latest, backend_state=ticket.state, expires_at=ticket.expires_at))
-    return ResumedUpload(video_id=video_id, storage_key=upload.storage_key, offset=offset, ticket=ticket)
+    await _keep(services, user, upload, ticket)
+    return ResumedUpload(video_id=upload.video_id, storage_key=upload.storage_key, offset=offset, ticket=ticket)
 
 
 async def _fresh_ticket(services: ApiServices, upload: Upload, origin: str | None) -> UploadTicket:
@@ -172,4 +191,72 @@ async def _fresh_ticket(services: ApiServices, upload: Upload, origin: str | Non
             )
         )
     except NotFoundError as error:
-        raise upload_gone() from error
+        raise UploadGoneError from error
+
+
+async def _begin_again(services: ApiServices, user: User, upload: Upload, origin: str | None) -> ResumedUpload | None:
+    """A new upload to the same key, or the whole object if it is there after all. None: somebody else was faster."""
+    if (whole := await _whole(services, upload)) is not None:
+        return whole
+    request = BeginUpload(
+        key=upload.storage_key,
+        content_type=upload.content_type,
+        size_bytes=upload.size_bytes,
+        max_size_bytes=await _most_bytes(services, user, upload),
+        expires_in_s=services.limits.upload_expires_in_s,
+        origin=origin,
+    )
+    try:
+        ticket = await services.storage.begin_upload(request)
+    except PreconditionFailedError:
+        if (whole := await _whole(services, upload)) is not None:
+            return whole  # it became whole between the two questions
+        raise
+    kept = False
+    try:
+        kept = await _keep(services, user, upload, ticket)
+    finally:
+        if not kept and services.storage.supports_upload_abort:
+            await services.storage.abort_upload(UploadRef(key=upload.storage_key, state=ticket.state))
+    if not kept:
+        return None
+    log.info("upload.begun_again", video_id=str(upload.video_id))
+    offset = UploadOffset(offset_bytes=0, complete=False)
+    return ResumedUpload(video_id=upload.video_id, storage_key=upload.storage_key, offset=offset, ticket=ticket)
+
+
+async def _whole(services: ApiServices, upload: Upload) -> ResumedUpload | None:
+    try:
+        stored = await services.storage.stat(upload.storage_key)
+    except NotFoundError:
+        return None
+    offset = UploadOffset(offset_bytes=stored.size_bytes, complete=True)
+    return ResumedUpload(video_id=upload.video_id, storage_key=upload.storage_key, offset=offset, ticket=None)
+
+
+async def _most_bytes(services: ApiServices, user: User, upload: Upload) -> int:
+    """What the storage may take: with an announced size that is reserved, without one what is left of the quota."""
+    limit, quota = services.limits.max_upload_bytes, services.limits.quota_bytes
+    if upload.size_bytes is None and quota:
+        async with services.units_of_work.for_user(user) as uow:
+            use = await uow.uploads.use_of(user.id, with_bytes=True)
+        use.check_quota(quota, 1)
+        limit = min(limit, quota - use.total_bytes)
+    return limit
+
+
+async def _keep(services: ApiServices, user: User, upload: Upload, ticket: UploadTicket) -> bool:
+    """Store where the bytes go now, unless somebody changed the upload meanwhile. Raises ``UnknownEntityError``."""
+    async with services.units_of_work.for_user(user) as uow:
+        latest = await uow.uploads.get(upload.video_id, for_update=True)
+        if (latest.state, latest.backend, latest.backend_state) != (upload.state, upload.backend, upload.backend_state):
+            return False
+        await uow.uploads.save(
+            replace(
+                latest,
+                backend=services.storage_name,
+                backend_state=ticket.state,
+                expires_at=ticket.expires_at,
+            )
+        )
+        return True

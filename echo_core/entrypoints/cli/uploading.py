@@ -23,8 +23,10 @@ SUPPORTED_PROTOCOL = "google-resumable"
 _COMPLETED = "upload_completed"
 _KEY_REUSED = "idempotency_key_reused"
 """The record is of an echoctl that announced the same file in other words."""
-_LOST = frozenset({"not_found", "upload_gone", "upload_expired"})
+_LOST = frozenset({"not_found", "upload_expired"})
 """The server has forgotten the upload: start over."""
+_TO_RESUME = frozenset({"upload_incomplete", "upload_gone"})
+"""Bytes are missing, or the storage has lost them: resuming tells where to go on."""
 _QUARANTINED = frozenset({"upload_size_mismatch", "upload_content_type_mismatch", "upload_checksum_mismatch"})
 """What is stored is not this file, and nothing can be made of it."""
 
@@ -90,7 +92,7 @@ class Uploader:
             except ApiError as error:
                 if error.code in _LOST:
                     raise _StartOverError from error
-                if error.code != "upload_incomplete":
+                if error.code not in _TO_RESUME:
                     raise
                 gone = error
             fresh = False
@@ -131,11 +133,14 @@ class Uploader:
         except ApiError as error:
             if error.code == _COMPLETED:
                 return UploadSession(video_id=record.video_id, storage_path=record.storage_path, complete=True)
-            if error.code in _LOST or error.code in _QUARANTINED:
+            # A server of the version before cannot begin a forgotten upload again.
+            if error.code in _LOST or error.code in _QUARANTINED or error.code == "upload_gone":
                 raise _StartOverError from error
             raise
         if session.offset_bytes:
             self.view.note(f"Continuing after {session.offset_bytes} of {self.source.size_bytes} bytes.")
+        elif session.offset_bytes == 0:
+            self.view.sent(0)
         return session
 
     async def _send(self, session: UploadSession, *, fresh: bool) -> None:

@@ -143,7 +143,10 @@ OPERATIONS = (
         path="/api/v1/videos/{videoId}/upload/resume",
         handler=_resume,
         summary="Resume an upload",
-        description="A fresh URL for the same unfinished upload, and how many bytes are durable already.",
+        description=(
+            "A fresh URL for the same unfinished upload, and how many bytes are durable already. If the storage has "
+            "forgotten the upload, it begins again: `offsetBytes` is 0."
+        ),
         tag="uploads",
         answers={200: Answer(description="Go on here.", model=responses.UploadResumed, example=examples.RESUMED)},
         problems={

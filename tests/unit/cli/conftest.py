@@ -72,6 +72,8 @@ class FakeEcho:
         self.away = 0
         """So many readings of a job are answered 503."""
         """Statuses that PUTs answer, one each, before anything is stored."""
+        self.forgets = 0
+        """So many completions find that the storage has forgotten the upload."""
         self.spoilt = "none"
         """A file of this checksum was stored with other bytes."""
         self.kept: deque[int] = deque()
@@ -176,6 +178,11 @@ class FakeEcho:
             return refused
         body = await request.json()
         video = self.videos[body["videoId"]]
+        if self.forgets:
+            self.forgets -= 1
+            video.stored.clear()
+            video.session += 1
+            return problem(409, "upload_gone", "The storage has forgotten this upload.")
         if len(video.stored) != video.size:
             return problem(409, "upload_incomplete", "The file is not there yet.")
         video.checksum = body.get("checksum", "")

@@ -117,6 +117,25 @@ def test_upload_starts_over_when_the_server_forgot_it(echo: Any, echoctl: Any, v
     assert bytes(only(echo).stored) == video.read_bytes()
 
 
+def test_upload_that_the_storage_forgot_goes_on_with_the_same_video(echo: Any, echoctl: Any, video: Path) -> None:
+    puts = 0
+
+    def forget() -> None:
+        nonlocal puts
+        puts += 1
+        if puts == 3:
+            only(echo).stored.clear()
+            only(echo).session += 1
+
+    echo.on_put = forget
+    echo.forgets = 1
+    ran = echoctl("upload", video, fake=echo)
+    assert ran.code == 0
+    assert echo.log.count(SIGN) == 1
+    assert sum("upload/resume" in line for line in echo.log) == 2
+    assert bytes(only(echo).stored) == video.read_bytes()
+
+
 def test_damaged_record_is_ignored(echo: Any, echoctl: Any, video: Path, tmp_path: Path) -> None:
     echo.faults.append(400)
     echoctl("upload", video, fake=echo)

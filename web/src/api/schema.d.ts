@@ -155,7 +155,7 @@ export interface paths {
         put?: never;
         /**
          * Resume an upload
-         * @description A fresh URL for the same unfinished upload, and how many bytes are durable already.
+         * @description A fresh URL for the same unfinished upload, and how many bytes are durable already. If the storage has forgotten the upload, it begins again: `offsetBytes` is 0.
          */
         post: operations["resumeUpload"];
         delete?: never;
