@@ -57,6 +57,7 @@ from echo_core.application.admission import Admission
 from echo_core.application.commit_relay import CommitRelay, OpenedEventHandler
 from echo_core.application.ending import end_tasks
 from echo_core.application.engine import Engine
+from echo_core.application.finding import UploadFinder
 from echo_core.application.health import DependencyCheck, ReadinessCheck
 from echo_core.application.lease_watch import EngineTiming
 from echo_core.application.pipeline import Pipeline, RegisteredStep
@@ -66,7 +67,7 @@ from echo_core.application.purging import purge_steps
 from echo_core.application.rate_limiting import RateLimiter
 from echo_core.application.realtime import Realtime, RealtimeHub
 from echo_core.application.reconciling import Reconciler, ReconcilerTiming
-from echo_core.application.services import ApiServices, PluginReport, SignIn
+from echo_core.application.services import ApiServices, PluginReport, SignIn, UploadServices
 from echo_core.application.storage_audit import Finding, StorageAudit, StorageAuditor
 from echo_core.domain.ids import StepId, UserId
 from echo_core.domain.users import User
@@ -429,6 +430,16 @@ async def open_worker(settings: Settings) -> AsyncIterator[WorkerProcess]:
                 every_s=worker.reconcile_s,
                 ring_again_s=worker.ring_again_s,
                 event_retention=timedelta(days=settings.realtime.event_retention_days),
+            ),
+            upload_finder=UploadFinder(
+                services=UploadServices(
+                    storage=storage,
+                    storage_name=settings.storage.backend,
+                    pipeline=pipeline,
+                    limits=limits_of(settings),
+                    clock=core.clock,
+                ),
+                units_of_work=units_of_work,
             ),
             sweep_scratch=partial(asyncio.to_thread, sweep, settings.data_dir / "scratch"),
         )

@@ -147,6 +147,13 @@ class UploadRepository(Protocol):
         by this one holds.
         """
 
+    async def claim_due(self, backend: str, limit: int) -> Sequence[Upload]:
+        """Open uploads of this backend whose object is to be looked for now, longest due first (worker only).
+
+        They are the caller's: the next look is put off by a quarter of their age, 2 minutes to an hour. What others
+        have locked is passed over.
+        """
+
     async def list_expired(self, limit: int) -> Sequence[Upload]:
         """Open and quarantined uploads past their expiry by the database's clock (worker only)."""
 

@@ -126,7 +126,8 @@ class VideoRow(Base):
 
 
 class UploadRow(Base):
-    """The upload of a video."""
+    """The upload of a video. ``check_at``: when somebody looks whether its object is there without anybody having said
+    so."""
 
     __tablename__ = "uploads"
     __table_args__ = (
@@ -135,6 +136,7 @@ class UploadRow(Base):
         ),
         _one_of("state", UploadState),
         Index("ix_uploads_owner_id", "owner_id"),
+        Index("ix_uploads_check_at", "check_at", postgresql_where=text("state = 'open'")),
         Index("ix_uploads_unfinished", "expires_at", postgresql_where=text("state in ('open', 'quarantined')")),
     )
 
@@ -154,6 +156,7 @@ class UploadRow(Base):
     checksum: Mapped[str] = mapped_column(server_default=_EMPTY_TEXT)
     quarantine_code: Mapped[str] = mapped_column(server_default=_EMPTY_TEXT)
     quarantine_message: Mapped[str] = mapped_column(server_default=_EMPTY_TEXT)
+    check_at: Mapped[datetime] = mapped_column(server_default=text("now() + '00:02:00'::interval"))
 
 
 class JobRow(Base):
