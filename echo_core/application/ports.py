@@ -410,6 +410,10 @@ class UserUnitsOfWork(Protocol):
         """Whose this video is, if it is unlisted or public; None for every other. In nobody's name, and the only thing
         that tells of somebody's rows to whoever asks."""
 
+    async def hint_upload(self, video_id: VideoId, key: str) -> None:
+        """Let a worker look at once for the object of this upload, if it is open and has exactly this key. In nobody's
+        name, and tells nothing. Raises ``UnavailableError``."""
+
     async def event_heads(self, owner_ids: Sequence[UserId]) -> Mapping[UserId, int]:
         """The newest event number of each of these owners (numbers only; nothing else of theirs)."""
 

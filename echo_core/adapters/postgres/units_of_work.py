@@ -9,7 +9,7 @@ from typing import TypeAlias
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from echo_core.adapters.postgres import statistics, video_pages, watching
+from echo_core.adapters.postgres import statistics, upload_hints, video_pages, watching
 from echo_core.adapters.postgres.artefacts import PostgresArtefactRepository
 from echo_core.adapters.postgres.events import PostgresEventRepository
 from echo_core.adapters.postgres.idempotency import PostgresIdempotencyRepository
@@ -86,6 +86,10 @@ class PostgresUserUnitsOfWork:
     async def watchable_owner(self, video_id: VideoId) -> UserId | None:
         """Whose this video is, if it is unlisted or public."""
         return await watching.watchable_owner(self._engine, video_id)
+
+    async def hint_upload(self, video_id: VideoId, key: str) -> None:
+        """A worker looks for the object of this upload at once, if it is open and has exactly this key."""
+        await upload_hints.hint_upload(self._engine, video_id, key)
 
     async def event_heads(self, owner_ids: Sequence[UserId]) -> Mapping[UserId, int]:
         """The newest event number of each of these owners; 0 when there was never any."""
