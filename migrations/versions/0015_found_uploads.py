@@ -1,7 +1,8 @@
-"""When to look for an upload's object, and uploads whose object is not what was announced: docs/adr/0021.
+"""When to look for an upload's object, and uploads whose object is not what was announced: docs/adr/0021. Since when a
+step waits for the storage: docs/adr/0022.
 
 Processes of the version before go on beside it. They make no upload quarantined; one that reads such a row fails that
-request or round, and nothing else, until it is replaced.
+request or round, and nothing else, until it is replaced. A step's waiting they neither see nor end.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ $$
 
 
 def upgrade() -> None:
+    waiting_since = sa.Column("waiting_since", sa.TIMESTAMP(timezone=True), nullable=True)
+    op.add_column("steps", waiting_since, schema="echo")
     op.drop_constraint(op.f("ck_uploads_state"), "uploads", schema="echo", type_="check")
     op.create_check_constraint(
         op.f("ck_uploads_state"), "uploads", "state in ('open', 'completed', 'quarantined', 'expired')", schema="echo"

@@ -268,6 +268,7 @@ class StepRow(Base):
     warnings: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=_NO_TEXTS)
     rung_at: Mapped[datetime | None]
     sweep_tried_at: Mapped[datetime | None]
+    waiting_since: Mapped[datetime | None]
 
 
 class ArtefactRow(Base):
