@@ -49,6 +49,7 @@ from echo_core.adapters.redis_rate_limits import RedisSharedCounts
 from echo_core.adapters.redis_tickets import RedisTicketStore
 from echo_core.adapters.reservations import FileReservations
 from echo_core.adapters.scratch import sweep, worker_scratch
+from echo_core.adapters.sealing import AnswerSeal
 from echo_core.adapters.secrets import derive_key, load_instance_secret
 from echo_core.adapters.settings import Settings
 from echo_core.adapters.tokens import issue_embedded_token, open_tokens
@@ -238,7 +239,7 @@ async def open_api(settings: Settings) -> AsyncIterator[Api]:
         core = await stack.enter_async_context(_open_core(settings))
         engine = await stack.enter_async_context(_engine(settings, core.addresses.api_url, "echo api"))
         await _refuse_other_schemas(engine)
-        units_of_work = PostgresUserUnitsOfWork(engine, core.relay)
+        units_of_work = PostgresUserUnitsOfWork(engine, core.relay, AnswerSeal(derive_key(core.secret, "idempotency")))
         storage = await stack.enter_async_context(core.registry.open_storage())
         identity = await _open_identity(stack, settings, core.registry, core.addresses, core.secret)
         tokens = await stack.enter_async_context(

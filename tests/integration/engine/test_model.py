@@ -56,7 +56,7 @@ from echo_core.plugin_api.specs import StepSpec
 from echo_core.plugin_api.steps import ArtefactFile, Resource, RetryPolicy, StepResult
 from echo_core.testing.fake_storage import FakeStorage
 from echo_core.testing.fake_transcoder import FakeTranscoder
-from tests.fakes.api import LIMITS, FakeTokens
+from tests.fakes.api import LIMITS, SEAL, FakeTokens
 from tests.integration.conftest import Database, Server
 from tests.integration.engine.conftest import SOAK, Counts, DeadDoorbell, SilentBus
 from tests.integration.engine.model import PROCESS, Job, Model, Plan, Video
@@ -176,7 +176,7 @@ async def open_world(database: Database, runner: asyncio.Runner, stack: AsyncExi
         control=control,
         saboteur=saboteur,
         services=ApiServices(
-            units_of_work=PostgresUserUnitsOfWork(api, committed),
+            units_of_work=PostgresUserUnitsOfWork(api, committed, SEAL),
             storage=storage,
             storage_name="fake",
             tokens=FakeTokens(),

@@ -18,7 +18,7 @@ from echo_core.domain.ids import VideoId
 from echo_core.domain.jobs import JobKind
 from echo_core.domain.uploads import UploadState
 from echo_core.plugin_api.errors import UnavailableError
-from tests.fakes.api import FakeApi, begin, completion
+from tests.fakes.api import SEAL, FakeApi, begin, completion
 
 pytestmark = pytest.mark.integration
 
@@ -85,7 +85,7 @@ async def test_hint_makes_a_worker_look_at_once_and_at_nothing_else(
 async def test_hint_while_the_database_is_away_says_so(database: Any) -> None:
     gone = database.api_url.rpartition("/")[0] + "/there_is_no_such_database"
     async with open_engine(gone, pool_size=1) as engine:
-        hints = UploadHintTaker(PostgresUserUnitsOfWork(engine, nobody))
+        hints = UploadHintTaker(PostgresUserUnitsOfWork(engine, nobody, SEAL))
         with pytest.raises(UnavailableError):
             await hints.object_stored("videos/01900000-0000-7000-8000-000000000001/source/a.mp4")
 

@@ -21,6 +21,7 @@ from echo_core.domain.errors import UnknownEntityError
 from echo_core.domain.ids import UserId
 from echo_core.domain.users import User
 from echo_core.domain.videos import Visibility
+from tests.fakes.api import SEAL
 from tests.integration.postgres.test_small_repositories import upload_of
 
 pytestmark = pytest.mark.integration
@@ -301,7 +302,7 @@ async def test_a_list_of_videos_shows_only_the_callers_and_leaves_the_connection
     mine = (await stored(alice))[0].id
     await stored(bob)
     async with open_engine(database.api_url, pool_size=1) as engine:
-        units_of_work = PostgresUserUnitsOfWork(engine, nobody)
+        units_of_work = PostgresUserUnitsOfWork(engine, nobody, SEAL)
         for _ in range(8):  # the plan is kept from the sixth time on
             page = await units_of_work.list_videos(alice, VideoQuery(limit=5))
             assert [video.id for video in page.videos] == [mine]
@@ -322,7 +323,7 @@ async def test_a_list_that_fails_gives_its_connection_back_or_closes_it(database
         sleeping.cancel()
         with pytest.raises(asyncio.CancelledError):
             await sleeping
-        page = await PostgresUserUnitsOfWork(engine, nobody).list_videos(alice, VideoQuery(limit=5))
+        page = await PostgresUserUnitsOfWork(engine, nobody, SEAL).list_videos(alice, VideoQuery(limit=5))
         assert len(page.videos) == 1
 
 
