@@ -12,7 +12,7 @@ from echo_core.application.completing import FoundObject, complete_with
 from echo_core.application.ports import WorkerUnitsOfWork
 from echo_core.application.services import UploadServices
 from echo_core.domain.uploads import Upload
-from echo_core.plugin_api.errors import DomainError, NotFoundError, UnavailableError
+from echo_core.plugin_api.errors import DomainError, EchoError, NotFoundError, RateLimitedError, UnavailableError
 
 log = structlog.get_logger("echo.uploads")
 
@@ -31,7 +31,8 @@ class UploadFinder:
     async def look(self) -> None:
         """Look for the object of every upload whose time has come. Trouble with one does not keep the others.
 
-        Raises ``UnavailableError``: the storage or the database is away, and the rest would fare no better.
+        Raises ``UnavailableError``, ``RateLimitedError``: the storage or the database is away, and the rest would fare
+        no better.
         """
         while True:
             async with self._units_of_work.for_worker() as uow:
@@ -48,11 +49,13 @@ class UploadFinder:
             completed = await complete_with(self._services, self._units_of_work.for_worker, upload, found)
         except NotFoundError:
             return  # bytes are missing
-        except UnavailableError:
+        except (UnavailableError, RateLimitedError):
             raise
         except DomainError as error:
             # Somebody was faster, or the object is not what was announced, or too large.
             log.info("upload.not_completed", video_id=str(upload.video_id), code=error.code, error=error.message)
+        except EchoError as error:
+            log.warning("upload.check_failed", video_id=str(upload.video_id), code=error.code, error=error.message)
         except Exception:
             log.exception("upload.check_failed", video_id=str(upload.video_id))
         else:

@@ -152,6 +152,8 @@ OPERATIONS = (
         problems={
             404: ("not_found",),
             409: ("upload_completed", "upload_expired", "upload_gone", *_QUARANTINED),
+            413: ("quota_exceeded",),
+            507: ("insufficient_storage",),
         },
     ),
 )

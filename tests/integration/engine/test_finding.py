@@ -13,7 +13,7 @@ from echo_core.application import finding
 from echo_core.domain.ids import VideoId
 from echo_core.domain.jobs import Job, JobKind
 from echo_core.domain.uploads import Upload, UploadState
-from echo_core.plugin_api.errors import AuthError, UnavailableError
+from echo_core.plugin_api.errors import AuthError, ProviderError, RateLimitedError, UnavailableError
 from echo_core.plugin_api.steps import StepContext, StepResult
 from echo_core.plugin_api.storage import ObjectInfo
 from tests.integration.engine.conftest import DEADLINE_S, Farm, single
@@ -167,17 +167,20 @@ async def test_storage_trouble_with_one_upload_does_not_keep_the_others(
     assert (await outcome(farm, good.video_id))[0].state is UploadState.COMPLETED
 
 
-async def test_storage_that_is_away_ends_the_round(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [UnavailableError("The bucket does not answer."), RateLimitedError("Too many.")])
+async def test_storage_that_is_away_ends_the_round(
+    farm: Farm, monkeypatch: pytest.MonkeyPatch, error: ProviderError
+) -> None:
     asked: list[str] = []
 
     async def away(key: str) -> ObjectInfo:
         asked.append(key)
-        raise UnavailableError("The bucket does not answer.")
+        raise error
 
     first, second = await farm.begin(), await farm.begin()
     await due(farm, first, second)
     monkeypatch.setattr(farm.storage, "stat", away)
-    with pytest.raises(UnavailableError):
+    with pytest.raises(type(error)):
         await farm.upload_finder().look()
     assert asked == [first.storage_key]
 

@@ -2941,6 +2941,28 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Request Entity Too Large: `quota_exceeded`. */
+            413: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-quota_exceeded",
+                     *       "title": "Quota exceeded",
+                     *       "status": 413,
+                     *       "detail": "What went wrong.",
+                     *       "code": "quota_exceeded",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Unprocessable Entity: `idempotency_key_reused`. */
             422: {
                 headers: {
@@ -3030,6 +3052,28 @@ export interface operations {
                      *       "status": 503,
                      *       "detail": "What went wrong.",
                      *       "code": "provider_unavailable",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Insufficient Storage: `insufficient_storage`. */
+            507: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-insufficient_storage",
+                     *       "title": "Insufficient storage",
+                     *       "status": 507,
+                     *       "detail": "What went wrong.",
+                     *       "code": "insufficient_storage",
                      *       "remedy": "What to do about it.",
                      *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
                      *     }
