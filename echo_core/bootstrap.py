@@ -50,6 +50,7 @@ from echo_core.adapters.redis_rate_limits import RedisSharedCounts
 from echo_core.adapters.redis_tickets import RedisTicketStore
 from echo_core.adapters.reservations import FileReservations
 from echo_core.adapters.scratch import sweep, worker_scratch
+from echo_core.adapters.sealing import AnswerSeal
 from echo_core.adapters.secrets import derive_key, load_instance_secret
 from echo_core.adapters.settings import Settings
 from echo_core.adapters.tokens import issue_embedded_token, open_tokens
@@ -58,6 +59,7 @@ from echo_core.application.admission import Admission
 from echo_core.application.commit_relay import CommitRelay, OpenedEventHandler
 from echo_core.application.ending import end_tasks
 from echo_core.application.engine import Engine
+from echo_core.application.finding import UploadFinder
 from echo_core.application.health import DependencyCheck, ReadinessCheck
 from echo_core.application.lease_watch import EngineTiming
 from echo_core.application.pipeline import Pipeline, RegisteredStep
@@ -67,7 +69,7 @@ from echo_core.application.purging import purge_steps
 from echo_core.application.rate_limiting import RateLimiter
 from echo_core.application.realtime import Realtime, RealtimeHub
 from echo_core.application.reconciling import Reconciler, ReconcilerTiming
-from echo_core.application.services import ApiServices, PluginReport, SignIn
+from echo_core.application.services import ApiServices, PluginReport, SignIn, UploadServices
 from echo_core.application.storage_audit import Finding, StorageAudit, StorageAuditor
 from echo_core.domain.ids import StepId, UserId
 from echo_core.domain.users import User
@@ -239,7 +241,7 @@ async def open_api(settings: Settings) -> AsyncIterator[Api]:
         core = await stack.enter_async_context(_open_core(settings))
         engine = await stack.enter_async_context(_engine(settings, core.addresses.api_url, "echo api"))
         await _refuse_other_schemas(engine)
-        units_of_work = PostgresUserUnitsOfWork(engine, core.relay)
+        units_of_work = PostgresUserUnitsOfWork(engine, core.relay, AnswerSeal(derive_key(core.secret, "idempotency")))
         storage = await stack.enter_async_context(core.registry.open_storage())
         identity = await _open_identity(stack, settings, core.registry, core.addresses, core.secret)
         tokens = await stack.enter_async_context(
@@ -432,6 +434,16 @@ async def open_worker(settings: Settings) -> AsyncIterator[WorkerProcess]:
                 every_s=worker.reconcile_s,
                 ring_again_s=worker.ring_again_s,
                 event_retention=timedelta(days=settings.realtime.event_retention_days),
+            ),
+            upload_finder=UploadFinder(
+                services=UploadServices(
+                    storage=storage,
+                    storage_name=settings.storage.backend,
+                    pipeline=pipeline,
+                    limits=limits_of(settings),
+                    clock=core.clock,
+                ),
+                units_of_work=units_of_work,
             ),
             sweep_scratch=partial(asyncio.to_thread, sweep, settings.data_dir / "scratch"),
         )

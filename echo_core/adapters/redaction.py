@@ -21,7 +21,7 @@ _SHAPES = re.compile(
     r"""
     (?P<jwt> (?<![\w-])(?=(?:[\w-]*-)?eyJ[\w-]{5})[\w-]++\.[\w-]++\.[\w-]* )           # RFC 7519, compact
     | (?P<bearer> \bbearer\s+ ) [\w.~+/=-]+                                           # RFC 6750
-    | (?P<parameter> [?&](?:[\w-]*(?:token|ticket|signature|secret)|sig|key|api_key|code)= ) [^&\s"'<>)\]}]+
+    | (?P<parameter> [?&](?:[\w-]*(?:token|ticket|signature|secret)|sig|key|api_key|upload_id|code)= ) [^&\s"'<>)\]}]+
     | (?P<login> (?<![a-z0-9+.-])[a-z0-9+.-]++://[^\s/:@]* : ) [^\s/@]+ (?=@)                     # RFC 3986, userinfo
     """,
     re.VERBOSE | re.IGNORECASE,

@@ -1,7 +1,7 @@
 """The instance secret and the keys that are derived from it.
 
 ``load_instance_secret(settings)`` gives the secret, ``derive_key(secret, label)`` 32 bytes for one purpose. Labels in
-use: ``plugin:<plugin>:<label>``, ``playback``, ``auth:embedded``, ``role:<role>``.
+use: ``plugin:<plugin>:<label>``, ``playback``, ``auth:embedded``, ``role:<role>``, ``idempotency``.
 """
 
 from __future__ import annotations

@@ -33,14 +33,16 @@ from echo_core.application.settling import (
     StepMetrics,
     StepTimeoutError,
     Succeeded,
+    Waiting,
     bounded,
     failure,
+    waiting,
 )
 from echo_core.application.sweeping import Sweeper
 from echo_core.domain.errors import LeaseLostError, UnknownEntityError
 from echo_core.domain.ids import StepId
 from echo_core.domain.jobs import Job, Step
-from echo_core.plugin_api.errors import UnavailableError
+from echo_core.plugin_api.errors import EchoError, UnavailableError
 from echo_core.plugin_api.steps import Resource, StepHandler
 from echo_core.plugin_api.storage import StorageBackend
 from echo_core.plugin_api.transcoder import Transcoder
@@ -294,7 +296,7 @@ class Engine:
             except LeaseLostError:
                 outcome = Lost()
             except Exception as error:
-                outcome = _outcome_of(running, error)
+                outcome = _outcome_of(running, run, error)
             finally:
                 running.settling = True
             await self._settle(running, outcome, run)
@@ -307,7 +309,7 @@ class Engine:
         job = await self._settler.settle(running.claim, outcome, run, seconds=seconds)
         if job is not None:
             self._watch.saw(job)
-        if isinstance(outcome, Failed) and outcome.retry_in_s is not None:
+        if isinstance(outcome, Failed | Waiting) and outcome.retry_in_s is not None:
             # No doorbell rings for a later moment, and the reconciler comes by only every few seconds.
             asyncio.get_running_loop().call_later(outcome.retry_in_s, self._wake, running.step.resource)
 
@@ -366,8 +368,12 @@ class Engine:
             raise StepTimeoutError(f"The step took longer than its limit of {step.timeout_s:.0f} seconds.") from error
 
 
-def _outcome_of(running: Running, error: Exception) -> Outcome:
+def _outcome_of(running: Running, run: StepRun | None, error: Exception) -> Outcome:
     if running.stop_reason is None:
+        # What a step calls final stays so, whatever it was raised from.
+        may_pass = isinstance(error, EchoError) and error.retryable
+        if run is not None and may_pass and (away := run.storage_was_away(error)) is not None:
+            return waiting(running.step, error, away)
         return failure(running.step, error)
     # Tools that are killed report an error: it says nothing about the step.
     log.info("step.stopped", reason=running.stop_reason.value, error=str(error) or type(error).__name__)

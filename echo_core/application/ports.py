@@ -148,8 +148,15 @@ class UploadRepository(Protocol):
         by this one holds.
         """
 
+    async def claim_due(self, backend: str, limit: int) -> Sequence[Upload]:
+        """Open uploads of this backend whose object is to be looked for now, longest due first (worker only).
+
+        They are the caller's: the next look is put off by a quarter of their age, 2 minutes to an hour. What others
+        have locked is passed over.
+        """
+
     async def list_expired(self, limit: int) -> Sequence[Upload]:
-        """Open uploads past their expiry by the database's clock (worker only)."""
+        """Open and quarantined uploads past their expiry by the database's clock (worker only)."""
 
 
 class JobRepository(Protocol):
@@ -258,7 +265,8 @@ class StoredRow(StoredObject):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VideoInventory:
-    """Everything that a video should have in storage; ``running``: a step of it runs, or its upload goes on."""
+    """Everything that a video should have in storage; ``running``: a step of it runs, or its upload goes on (or is
+    quarantined)."""
 
     id: VideoId
     deleted: bool
@@ -421,6 +429,10 @@ class UserUnitsOfWork(Protocol):
     async def watchable_owner(self, video_id: VideoId) -> UserId | None:
         """Whose this video is, if it is unlisted or public; None for every other. In nobody's name, and the only thing
         that tells of somebody's rows to whoever asks."""
+
+    async def hint_upload(self, video_id: VideoId, key: str) -> None:
+        """Let a worker look at once for the object of this upload, if it is open and has exactly this key. In nobody's
+        name, and tells nothing. Raises ``UnavailableError``."""
 
     async def event_heads(self, owner_ids: Sequence[UserId]) -> Mapping[UserId, int]:
         """The newest event number of each of these owners (numbers only; nothing else of theirs)."""

@@ -13,13 +13,14 @@ import structlog
 from echo_core import __version__
 from echo_core.application.ending import end_tasks
 from echo_core.application.engine import Engine
+from echo_core.application.finding import UploadFinder
 from echo_core.application.job_changes import store_change
 from echo_core.application.pipeline import Pipeline
 from echo_core.application.ports import Doorbell, WorkerUnitsOfWork
 from echo_core.application.videos import bury_video
 from echo_core.domain.errors import IllegalChangeError, UnknownEntityError
 from echo_core.domain.ids import StepId
-from echo_core.domain.uploads import Upload, UploadState
+from echo_core.domain.uploads import Upload
 from echo_core.plugin_api.errors import EchoError, UnavailableError
 
 log = structlog.get_logger("echo.reconciler")
@@ -68,6 +69,7 @@ class Reconciler:
         doorbell: Doorbell,
         pipeline: Pipeline,
         timing: ReconcilerTiming,
+        upload_finder: UploadFinder | None = None,
         sweep_scratch: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._engine = engine
@@ -75,6 +77,7 @@ class Reconciler:
         self._doorbell = doorbell
         self._pipeline = pipeline
         self._timing = timing
+        self._upload_finder = upload_finder
         self._sweep_scratch_of_others = sweep_scratch
         self._prune_in_s = 0.0
         self._unprovided_in_s = timing.unprovided_after.total_seconds() / 10
@@ -83,7 +86,14 @@ class Reconciler:
         """Run for ever; what fails or takes too long is logged, keeps nothing else from being done, and is tried again
         next round. What deals with storage, or has much to do, takes its rounds apart: nobody waits for it."""
         urgent = (self._check_in, self._take_back, self._engine.claim_all, self._ring_again)
-        chores = (self._sweep, self._sweep_scratch, self._expire_uploads, self._end_unprovided, self._prune)
+        chores = (
+            self._find_uploads,
+            self._sweep,
+            self._sweep_scratch,
+            self._expire_uploads,
+            self._end_unprovided,
+            self._prune,
+        )
         async with asyncio.TaskGroup() as tasks:
             apart = tasks.create_task(self._rounds(chores, CHORE_LIMIT_S), name="reconciler's chores")
             try:
@@ -168,6 +178,10 @@ class Reconciler:
         if rings:
             await self._doorbell.ring(rings)
 
+    async def _find_uploads(self) -> None:
+        if self._upload_finder is not None:
+            await self._upload_finder.look()
+
     async def _expire_uploads(self) -> None:
         async with self._units_of_work.for_worker() as uow:
             expired = await uow.uploads.list_expired(BATCH)
@@ -176,7 +190,7 @@ class Reconciler:
     async def _expire_upload(self, upload: Upload) -> None:
         async with self._units_of_work.for_worker() as uow:
             current = await uow.uploads.get(upload.video_id, for_update=True)
-            if current.state is UploadState.OPEN and current.expires_at == upload.expires_at:
+            if current.unfinished and current.expires_at == upload.expires_at:
                 log.info("upload.expired", video_id=str(upload.video_id))
                 await bury_video(uow, self._pipeline, upload.video_id)
 

@@ -11,13 +11,14 @@ from pathlib import Path
 from echo_core.application.admission import step_video
 from echo_core.application.job_changes import store_change
 from echo_core.application.ports import Claim, WorkerUnitsOfWork
+from echo_core.application.storage_watch import WatchedStorage
 from echo_core.domain.artefacts import Artefact
 from echo_core.domain.errors import UnknownEntityError
 from echo_core.domain.ids import VideoId, new_artefact_id
 from echo_core.domain.jobs import Step
 from echo_core.domain.uploads import Upload, artefact_key
 from echo_core.domain.videos import Video
-from echo_core.plugin_api.errors import EchoError, InsufficientStorageError
+from echo_core.plugin_api.errors import EchoError, InsufficientStorageError, RateLimitedError, UnavailableError
 from echo_core.plugin_api.json import JsonObject
 from echo_core.plugin_api.steps import ArtefactFile, Resource, StepVideo, StoredArtefact
 from echo_core.plugin_api.storage import FetchFile, ObjectInfo, PutFile, StorageBackend
@@ -48,7 +49,7 @@ class StepRun:
     ) -> None:
         self._claim = claim
         self._step = claim.job.step(claim.step_id)
-        self._storage = storage
+        self._storage = WatchedStorage(storage)
         self._storage_name = storage_name
         self._transcoder = transcoder
         self._units_of_work = units_of_work
@@ -103,6 +104,10 @@ class StepRun:
     def transcoder(self) -> Transcoder:
         """The instance's transcoder."""
         return self._transcoder
+
+    def storage_was_away(self, error: BaseException) -> UnavailableError | RateLimitedError | None:
+        """What the storage raised in this run, if it is why the run failed with ``error``."""
+        return self._storage.was_away(error)
 
     def report_progress(self, fraction: float) -> None:
         """Tell the done fraction, 0.0 to 1.0."""

@@ -59,15 +59,21 @@ class SignIn:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ApiServices:
-    """Everything that the API's use cases need."""
+class UploadServices:
+    """What completing an upload needs, in the API and in a worker. ``storage_name`` is ``storage.backend``."""
 
-    units_of_work: UserUnitsOfWork
     storage: StorageBackend
     storage_name: str
-    tokens: Tokens
     pipeline: Pipeline
     limits: Limits
     clock: Clock
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ApiServices(UploadServices):
+    """Everything that the API's use cases need."""
+
+    units_of_work: UserUnitsOfWork
+    tokens: Tokens
     plugins: tuple[PluginReport, ...] = ()
     sign_in: SignIn = SignIn()

@@ -7,7 +7,7 @@ import errno
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 import msgspec
@@ -47,6 +47,11 @@ MAX_OUTPUT_BYTES = 1 << 20
 MAX_FURTHER = 100
 """Steps that one step may add: all of a job's are read with it, every time."""
 MAX_CODE_CHARS = 64
+WAITING_FOR_STORAGE = "waiting_for_storage"
+WAITING_MIN_DELAY_S, WAITING_MAX_DELAY_S = 10.0, 50.0
+"""Before a step asks again whether the storage is back, without the jitter that keeps many from asking at once."""
+WAITING_SHARE = 0.1
+"""Of the time for which it has waited already."""
 MAX_DOUBLINGS = 30
 """Of the first delay. Every sensible ``max_delay_s`` lies far below, and a float does not bear much more than 1000."""
 
@@ -62,7 +67,7 @@ class StepMetrics(Protocol):
     """Counts what became of runs."""
 
     async def step_ended(self, *, step: str, resource: Resource, outcome: str, code: str, seconds: float) -> None:
-        """``outcome``: a step state, or ``retried``, ``released``, ``lost``, ``gone``. Never raises."""
+        """``outcome``: a step state, or ``retried``, ``waiting``, ``released``, ``lost``, ``gone``. Never raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,16 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """The storage was away: nothing is wrong with the step. ``reason`` is shown meanwhile; ``error`` is what it fails
+    with when it has waited for too long."""
+
+    reason: StepError
+    error: StepError
+    retry_in_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Cancelled:
     """The owner did not want it any more."""
 
@@ -96,7 +111,7 @@ class Lost:
     """Another worker owns the step, or may: nothing is written."""
 
 
-Outcome = Succeeded | Failed | Cancelled | Released | Lost
+Outcome = Succeeded | Failed | Waiting | Cancelled | Released | Lost
 
 
 def failure(step: Step, error: Exception) -> Failed:
@@ -121,6 +136,22 @@ def failure(step: Step, error: Exception) -> Failed:
         log_tail=tuple(shortened(line, MAX_LINE_CHARS) for line in error.log_tail[-LOG_TAIL_LINES:]),
     )
     return Failed(described, retry_delay_s(step, error) if error.retryable else None)
+
+
+def waiting(step: Step, error: Exception, away: UnavailableError | RateLimitedError) -> Waiting:
+    """What it means for a step that it has failed with ``error`` because the storage was ``away``."""
+    failed = failure(step, error)
+    waited = step.started_at - step.waiting_since if step.started_at and step.waiting_since else timedelta(0)
+    delay_s = min(WAITING_MAX_DELAY_S, max(WAITING_MIN_DELAY_S, waited.total_seconds() * WAITING_SHARE))
+    delay_s *= random.uniform(1.0, 1.2)  # noqa: S311 - jitter, not a secret
+    if isinstance(away, RateLimitedError) and away.retry_after_s is not None:
+        delay_s = max(delay_s, min(away.retry_after_s, step.max_delay_s))
+    reason = StepError(
+        code=WAITING_FOR_STORAGE,
+        message=shortened(f"Waits for the storage: {away.message}", MAX_SENTENCE_CHARS),
+        remedy="It goes on by itself when the storage is back; no attempt is counted.",
+    )
+    return Waiting(reason, failed.error, delay_s)
 
 
 def bounded(result: StepResult) -> StepResult:
@@ -289,6 +320,8 @@ def _changed(job: Job, claim: Claim, outcome: Outcome, now: datetime, leaves_obj
             )
         case Failed(error=error, retry_in_s=retry_in_s):
             return job.failed(step_id, token, now=now, error=error, retry_in_s=retry_in_s)
+        case Waiting(reason=reason, error=error, retry_in_s=retry_in_s):
+            return job.waited(step_id, token, now=now, reason=reason, error=error, retry_in_s=retry_in_s)
         case Cancelled():
             return job.cancelled(step_id, token, now=now)
         case Released():
@@ -313,4 +346,7 @@ async def _with_media_facts(uow: UnitOfWork, job: Job, result: StepResult) -> Jo
 def _outcome_name(outcome: Outcome, ended: Step) -> str:
     if isinstance(outcome, Released):
         return "released"
-    return "retried" if ended.state is StepState.QUEUED else str(ended.state)
+    if ended.state is not StepState.QUEUED:
+        return str(ended.state)
+    is_waiting = ended.error is not None and ended.error.code == WAITING_FOR_STORAGE
+    return "waiting" if is_waiting else "retried"

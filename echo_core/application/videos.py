@@ -145,7 +145,7 @@ async def bury_video(uow: UnitOfWork, pipeline: Pipeline, video_id: VideoId, *, 
     video = await uow.videos.get(video_id, for_update=True)
     now = await uow.jobs.now()
     await uow.videos.save(replace(video, deleted_at=now))
-    if upload.state is UploadState.OPEN:
+    if upload.unfinished:
         await uow.uploads.save(replace(upload, state=UploadState.EXPIRED))
     if job is not None and not job.state.finished:
         await store_change(uow, job, job.cancel(now))

@@ -21,6 +21,8 @@ SOURCE = "source"
 """The product that exists from the start: the uploaded object."""
 NUMBER_MARK = "."
 """Between the name of a spec and the number of one of several steps of it: ``piece.003``."""
+MOST_WAITING = timedelta(hours=24)
+"""A step that could not reach the storage for so long fails as by any other failure: an attempt counts again."""
 MIN_GUESSED_S = 0.2
 MIN_LEARNED_S = 0.01
 """What a step is expected to take at least, in seconds: by its weight alone, and by what earlier runs took."""
@@ -106,6 +108,8 @@ class Step:
     worker: str = ""
     run_at: datetime | None = None
     """Queued: not before this moment (backoff). Running: since when it had waited."""
+    waiting_since: datetime | None = None
+    """Since when its runs have found the storage away, one after another. None: the last one did not."""
     cancel_requested: bool = False
     progress: float = 0.0
     expected_s: float = 0.0
@@ -258,8 +262,27 @@ class Job:
         self, step_id: StepId, lease_token: int, *, now: datetime, error: StepError, retry_in_s: float | None
     ) -> Job:
         """The run failed; with ``retry_in_s`` and attempts left it is queued again. Raises ``LeaseLostError``."""
-        step = self.held(step_id, lease_token)
+        step = replace(self.held(step_id, lease_token), waiting_since=None)
         return self._with(now, self._failed(step, now, error, retry_in_s))
+
+    def waited(
+        self,
+        step_id: StepId,
+        lease_token: int,
+        *,
+        now: datetime,
+        reason: StepError,
+        error: StepError,
+        retry_in_s: float,
+    ) -> Job:
+        """The run found the storage away: it is queued for later with the ``reason``, and the attempt not counted. One
+        that has waited for ``MOST_WAITING`` fails with ``error`` instead. Raises ``LeaseLostError``."""
+        step = self.held(step_id, lease_token)
+        since = step.waiting_since or now
+        if step.cancel_requested or now - since >= MOST_WAITING:
+            return self._with(now, self._failed(step, now, error, retry_in_s))
+        later = _requeued(step, now, run_at=now + timedelta(seconds=retry_in_s), attempt=step.attempt - 1)
+        return self._with(now, replace(later, error=reason, waiting_since=since))
 
     def released(self, step_id: StepId, lease_token: int, *, now: datetime) -> Job:
         """The worker shuts down: the step is queued again and the attempt not counted. Raises ``LeaseLostError``."""
@@ -491,7 +514,15 @@ def _swept_by_itself(step: Step, leaves_objects: bool) -> Step:
 
 
 def _ended(step: Step, state: StepState, now: datetime, **changes: object) -> Step:
-    ended = replace(step, state=state, finished_at=now, lease_expires_at=None, run_at=None, cancel_requested=False)
+    ended = replace(
+        step,
+        state=state,
+        finished_at=now,
+        lease_expires_at=None,
+        run_at=None,
+        waiting_since=None,
+        cancel_requested=False,
+    )
     return replace(ended, **changes)  # type: ignore[arg-type]
 
 
@@ -516,6 +547,7 @@ def _reset(step: Step) -> Step:
         lease_expires_at=None,
         worker="",
         run_at=None,
+        waiting_since=None,
         cancel_requested=False,
         progress=0.0,
         started_at=None,

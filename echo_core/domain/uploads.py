@@ -21,11 +21,12 @@ _CONTENT_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,126}/[a-z0-9][a-z0-9!#$
 
 
 class UploadState(StrEnum):
-    """``open`` until the owner says complete and the object was found; ``expired`` when nobody did before the time was
-    up or the video was deleted."""
+    """``open`` until somebody found the whole object: then ``completed``, or ``quarantined`` if it is not what was
+    announced. ``expired`` when neither came before the time was up, or the video was deleted."""
 
     OPEN = "open"
     COMPLETED = "completed"
+    QUARANTINED = "quarantined"
     EXPIRED = "expired"
 
 
@@ -33,8 +34,10 @@ class UploadState(StrEnum):
 class Upload(StoredObject):
     """The one upload of a video. ``backend_state`` is a secret of the storage backend; never show it.
 
-    ``generation`` and ``checksum`` are those of the object that was verified in ``backend``; only that object,
-    or a verified copy of it in another storage, is ever read.
+    ``generation`` and ``checksum`` are those of the object that was looked at in ``backend`` when it was whole; only that
+    object, or a verified copy of it in another storage, is ever read, and none of a quarantined upload. ``size_bytes``
+    is what was announced until then, and what the object has from then on. ``quarantine_code`` and
+    ``quarantine_message`` say why it is quarantined.
     """
 
     video_id: VideoId
@@ -51,6 +54,47 @@ class Upload(StoredObject):
     completed_at: datetime | None = None
     generation: str = ""
     checksum: str = ""
+    quarantine_code: str = ""
+    quarantine_message: str = ""
+
+    @property
+    def unfinished(self) -> bool:
+        """It waits for its owner, and ends by itself when the time is up."""
+        return self.state in (UploadState.OPEN, UploadState.QUARANTINED)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mismatch:
+    """In what a stored object is not what was announced."""
+
+    code: str
+    message: str
+
+
+def announcement_mismatch(upload: Upload, *, size_bytes: int, content_type: str) -> Mismatch | None:
+    """In what an object of that size and type is not what the upload was announced as."""
+    if upload.size_bytes is not None and upload.size_bytes != size_bytes:
+        return Mismatch(
+            code="upload_size_mismatch",
+            message=f"The file was announced with {upload.size_bytes} bytes, and {size_bytes} were stored.",
+        )
+    stored_type = content_type.partition(";")[0].strip().lower()
+    if stored_type != upload.content_type:
+        return Mismatch(
+            code="upload_content_type_mismatch",
+            message=f"The file was announced as {upload.content_type} and stored as {stored_type or 'nothing'}.",
+        )
+    return None
+
+
+def checksum_mismatch(announced: str | None, stored: str) -> Mismatch | None:
+    """Whether the bytes are others than those that the client has. Checksums by different algorithms tell nothing."""
+    if announced is None or announced == stored or announced.partition(":")[0] != stored.partition(":")[0]:
+        return None
+    return Mismatch(
+        code="upload_checksum_mismatch",
+        message=f"The file was announced with the checksum {announced}, and what was stored has {stored}.",
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

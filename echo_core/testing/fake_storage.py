@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import zlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import ClassVar, Literal
+
+import google_crc32c
 
 from echo_core.plugin_api import (
     BeginUpload,
@@ -198,7 +199,7 @@ class FakeStorage(StorageBackend):
 
     def store(self, key: str, data: bytes, content_type: str = "application/octet-stream") -> ObjectInfo:
         """Store bytes under a key (S3); also a short way for tests to put an object there."""
-        checksum = f"crc32:{zlib.crc32(data):08x}"
+        checksum = f"crc32c:{google_crc32c.value(data):08x}"
         existing = self.objects.get(validate_key(key))
         if existing is not None:
             if (existing.info.size_bytes, existing.info.checksum) != (len(data), checksum):

@@ -11,6 +11,7 @@ from uuid import UUID
 import httpx2
 from starlette.types import ASGIApp
 
+from echo_core.adapters.sealing import AnswerSeal
 from echo_core.application.pipeline import Pipeline, RegisteredStep
 from echo_core.application.ports import UserUnitsOfWork
 from echo_core.application.services import ApiServices, Limits, PluginReport, SignIn
@@ -29,6 +30,7 @@ from tests.fakes.database import FakeDatabase
 OWNER = User(id=UserId(UUID("01900000-0000-7000-8000-00000000000a")), email="owner@example.org")
 OTHER = User(id=UserId(UUID("01900000-0000-7000-8000-00000000000b")), email="other@example.org")
 FILE = b"the bytes of a video"
+SEAL = AnswerSeal(bytes(range(32)))
 LIMITS = Limits(
     public_url="http://echo.test",
     max_upload_bytes=1 << 20,

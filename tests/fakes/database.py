@@ -48,6 +48,7 @@ class FakeDatabase:
         self.clock = clock
         self.tables = Tables()
         self.rings: list[tuple[StepId, Resource]] = []
+        self.hints: list[VideoId] = []
         self.open_units = 0
         self.down = False
         self.before_commit: Callable[[], Awaitable[None]] | None = None
@@ -88,6 +89,12 @@ class FakeDatabase:
             video = self.tables.videos.get(video_id)
         seen = video is not None and video.deleted_at is None and video.visibility is not Visibility.PRIVATE
         return video.owner_id if video is not None and seen else None
+
+    async def hint_upload(self, video_id: VideoId, key: str) -> None:
+        async with self._unit(None):
+            upload = self.tables.uploads.get(video_id)
+            if upload is not None and upload.storage_key == key and upload.state is UploadState.OPEN:
+                self.hints.append(video_id)
 
     async def event_heads(self, owner_ids: Sequence[UserId]) -> Mapping[UserId, int]:
         return {o: sum(e.owner_id == o for e in self.tables.events) for o in owner_ids}
@@ -204,7 +211,7 @@ class FakeUploads(_Repository):
 
     async def use_of(self, owner_id: UserId, *, with_bytes: bool) -> StorageUse:
         uploads = [u for u in self.tables.uploads.values() if u.owner_id == owner_id]
-        unfinished = [u for u in uploads if u.state is UploadState.OPEN]
+        unfinished = [u for u in uploads if u.unfinished]
         if not with_bytes:
             return StorageUse(unfinished=len(unfinished))
         return StorageUse(

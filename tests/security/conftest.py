@@ -30,7 +30,7 @@ from echo_core.domain.ids import UserId, VideoId, new_artefact_id
 from echo_core.domain.users import User
 from echo_core.entrypoints.http.app import PluginRoutes, create_app
 from echo_core.plugin_api import PluginContext, PutFile, RoutesSpec, Segment
-from tests.fakes.api import PIPELINE
+from tests.fakes.api import PIPELINE, SEAL
 from tests.integration.conftest import Database, Server, postgres
 
 __all__ = ["postgres"]  # the fixture of the session
@@ -174,7 +174,7 @@ async def world(shared_database: Database, tmp_path_factory: pytest.TempPathFact
         storage = await stack.enter_async_context(open_local_storage(context))
         api_engine = await stack.enter_async_context(open_engine(shared_database.api_url, pool_size=1))
         worker_engine = await stack.enter_async_context(open_engine(shared_database.worker_url, pool_size=1))
-        api = PostgresUserUnitsOfWork(api_engine, _announce)
+        api = PostgresUserUnitsOfWork(api_engine, _announce, SEAL)
         services = ApiServices(
             units_of_work=api,
             storage=storage,

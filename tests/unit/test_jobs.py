@@ -14,7 +14,7 @@ from echo_core.application.processing import process_steps
 from echo_core.application.purging import purge_steps
 from echo_core.domain.errors import IllegalChangeError, LeaseLostError
 from echo_core.domain.ids import UserId, new_video_id
-from echo_core.domain.jobs import Job, JobKind, JobState, Step, StepError, StepState
+from echo_core.domain.jobs import MOST_WAITING, Job, JobKind, JobState, Step, StepError, StepState
 from echo_core.domain.progress import Place, Rates, job_eta_s, job_percent
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -104,6 +104,51 @@ def test_release_does_not_count_the_attempt() -> None:
         job = job.released(step.id, step.lease_token, now=NOW)
     assert job.step_named("verify").attempt == 0
     assert job.step_named("verify").lease_token == 10
+
+
+REASON = replace(ERROR, code="waiting_for_storage")
+
+
+def wait(job: Job, now: datetime) -> Job:
+    job, step = run(job, "verify")
+    return job.waited(step.id, step.lease_token, now=now, reason=REASON, error=ERROR, retry_in_s=60.0)
+
+
+def test_waiting_for_the_storage_does_not_count_the_attempt_and_shows_why() -> None:
+    job = new_job()
+    for number in range(20):
+        job = wait(job, NOW + timedelta(minutes=number))
+    step = job.step_named("verify")
+    assert (step.state, step.attempt, step.error, step.waiting_since) == (StepState.QUEUED, 0, REASON, NOW)
+    assert step.run_at == NOW + timedelta(minutes=20)
+    job, step = run(job, "verify")
+    assert (step.attempt, step.error) == (1, None)
+
+
+def test_step_that_has_waited_for_a_day_fails_as_any_other() -> None:
+    job = wait(new_job(), NOW)
+    job = wait(job, NOW + MOST_WAITING - timedelta(seconds=1))
+    assert job.step_named("verify").attempt == 0
+    for attempt in (1, 2):
+        job = wait(job, NOW + MOST_WAITING)
+        assert (job.step_named("verify").attempt, job.step_named("verify").error) == (attempt, ERROR)
+    job = wait(job, NOW + MOST_WAITING)
+    step = job.step_named("verify")
+    assert (step.state, step.error, step.waiting_since) == (StepState.FAILED, ERROR, None)
+    assert job.retried(NOW + 2 * MOST_WAITING).step_named("verify").waiting_since is None
+
+
+def test_what_fails_for_another_reason_waits_no_longer() -> None:
+    job, step = run(wait(new_job(), NOW), "verify")
+    job = job.failed(step.id, step.lease_token, now=NOW, error=ERROR, retry_in_s=1.0)
+    assert job.step_named("verify").waiting_since is None
+    assert wait(job, NOW + MOST_WAITING).step_named("verify").attempt == 1
+
+
+def test_step_that_waited_and_was_cancelled_meanwhile_ends() -> None:
+    job, step = run(new_job(), "verify")
+    job = job.cancel(NOW).waited(step.id, step.lease_token, now=NOW, reason=REASON, error=ERROR, retry_in_s=1.0)
+    assert states(job)["verify"] == "cancelled"
 
 
 def test_stale_token_is_fenced() -> None:
@@ -294,7 +339,7 @@ class JobMachine(RuleBasedStateMachine):
         if (step := self._pick(data, StepState.QUEUED)) is not None:
             self.job = self.job.claimed(step.id, worker="w", now=self.now, lease_s=lease_s)
 
-    @rule(data=st.data(), outcome=st.sampled_from(["succeed", "skip", "fail", "retry", "release", "cancelled"]))
+    @rule(data=st.data(), outcome=st.sampled_from(["succeed", "skip", "fail", "retry", "wait", "release", "cancelled"]))
     def end(self, data: st.DataObject, outcome: str) -> None:
         step = self._pick(data, StepState.RUNNING)
         if step is None:
@@ -309,6 +354,8 @@ class JobMachine(RuleBasedStateMachine):
                 self.job = self.job.failed(step.id, token, now=now, error=ERROR, retry_in_s=None)
             case "retry":
                 self.job = self.job.failed(step.id, token, now=now, error=ERROR, retry_in_s=1.0)
+            case "wait":
+                self.job = self.job.waited(step.id, token, now=now, reason=ERROR, error=ERROR, retry_in_s=1.0)
             case "release":
                 self.job = self.job.released(step.id, token, now=now)
             case _:

@@ -15,7 +15,7 @@ from echo_core.domain.ids import VideoId
 _VIDEOS = """
     select v.id, v.deleted_at is not null as deleted, exists (
         select from echo.jobs j join echo.steps s on s.job_id = j.id and s.state = 'running' where j.video_id = v.id
-    ) or exists (select from echo.uploads u where u.video_id = v.id and u.state = 'open') as running
+    ) or exists (select from echo.uploads u where u.video_id = v.id and u.state in ('open', 'quarantined')) as running
     from echo.videos v
 """
 _PAGE = text(f"{_VIDEOS} where :after is null or v.id > :after order by v.id limit :limit").bindparams(

@@ -157,6 +157,7 @@ def _step(row: Any) -> Step:
         lease_expires_at=row["lease_expires_at"],
         worker=row["worker"],
         run_at=row["run_at"],
+        waiting_since=row["waiting_since"],
         cancel_requested=row["cancel_requested"],
         progress=row["progress"],
         expected_s=row["expected_s"],

@@ -126,7 +126,8 @@ class VideoRow(Base):
 
 
 class UploadRow(Base):
-    """The upload of a video."""
+    """The upload of a video. ``check_at``: when somebody looks whether its object is there without anybody having said
+    so."""
 
     __tablename__ = "uploads"
     __table_args__ = (
@@ -135,7 +136,8 @@ class UploadRow(Base):
         ),
         _one_of("state", UploadState),
         Index("ix_uploads_owner_id", "owner_id"),
-        Index("ix_uploads_open", "expires_at", postgresql_where=text("state = 'open'")),
+        Index("ix_uploads_check_at", "check_at", postgresql_where=text("state = 'open'")),
+        Index("ix_uploads_unfinished", "expires_at", postgresql_where=text("state in ('open', 'quarantined')")),
     )
 
     video_id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -152,6 +154,9 @@ class UploadRow(Base):
     completed_at: Mapped[datetime | None]
     generation: Mapped[str] = mapped_column(server_default=_EMPTY_TEXT)
     checksum: Mapped[str] = mapped_column(server_default=_EMPTY_TEXT)
+    quarantine_code: Mapped[str] = mapped_column(server_default=_EMPTY_TEXT)
+    quarantine_message: Mapped[str] = mapped_column(server_default=_EMPTY_TEXT)
+    check_at: Mapped[datetime] = mapped_column(server_default=text("now() + '00:02:00'::interval"))
 
 
 class JobRow(Base):
@@ -263,6 +268,7 @@ class StepRow(Base):
     warnings: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=_NO_TEXTS)
     rung_at: Mapped[datetime | None]
     sweep_tried_at: Mapped[datetime | None]
+    waiting_since: Mapped[datetime | None]
 
 
 class ArtefactRow(Base):

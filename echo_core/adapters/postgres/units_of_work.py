@@ -9,7 +9,7 @@ from typing import TypeAlias
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from echo_core.adapters.postgres import statistics, video_pages, watching
+from echo_core.adapters.postgres import statistics, upload_hints, video_pages, watching
 from echo_core.adapters.postgres.artefacts import PostgresArtefactRepository
 from echo_core.adapters.postgres.events import PostgresEventRepository
 from echo_core.adapters.postgres.idempotency import PostgresIdempotencyRepository
@@ -20,6 +20,7 @@ from echo_core.adapters.postgres.transaction import BEGIN_AS_SERVICE, Transactio
 from echo_core.adapters.postgres.uploads import PostgresUploadRepository
 from echo_core.adapters.postgres.videos import PostgresVideoRepository
 from echo_core.adapters.postgres.workers import PostgresWorkerRepository
+from echo_core.adapters.sealing import AnswerSeal
 from echo_core.application.ports import QueueStatistics, VideoQuery
 from echo_core.domain.ids import StepId, UserId, VideoId
 from echo_core.domain.users import User
@@ -34,9 +35,9 @@ AfterCommit: TypeAlias = Callable[[Sequence[Event], Sequence[tuple[StepId, Resou
 
 
 class PostgresUnitOfWork:
-    """The repositories of one transaction. ``owner_id`` None: the service role's."""
+    """The repositories of one transaction. ``owner_id`` and ``seal`` None: the service role's."""
 
-    def __init__(self, tx: Transaction, owner_id: UserId | None) -> None:
+    def __init__(self, tx: Transaction, owner_id: UserId | None, seal: AnswerSeal | None) -> None:
         self.committed_events: list[Event] = []
         self.rings: list[tuple[StepId, Resource]] = []
         self.videos = PostgresVideoRepository(tx)
@@ -44,7 +45,7 @@ class PostgresUnitOfWork:
         self.jobs = PostgresJobRepository(tx)
         self.artefacts = PostgresArtefactRepository(tx)
         self.events = PostgresEventRepository(tx, self.committed_events)
-        self.idempotency = PostgresIdempotencyRepository(tx, owner_id)
+        self.idempotency = PostgresIdempotencyRepository(tx, owner_id, seal)
         self.local_users = PostgresLocalUserRepository(tx)
         self.workers = PostgresWorkerRepository(tx)
         self.inventory = PostgresInventoryRepository(tx)
@@ -56,10 +57,10 @@ class PostgresUnitOfWork:
 
 @asynccontextmanager
 async def _unit_of_work(
-    engine: AsyncEngine, begin: str, owner_id: UserId | None, after_commit: AfterCommit
+    engine: AsyncEngine, begin: str, owner_id: UserId | None, after_commit: AfterCommit, seal: AnswerSeal | None = None
 ) -> AsyncIterator[PostgresUnitOfWork]:
     async with transaction(engine, begin) as tx:
-        uow = PostgresUnitOfWork(tx, owner_id)
+        uow = PostgresUnitOfWork(tx, owner_id, seal)
         yield uow
     if uow.committed_events or uow.rings:
         try:
@@ -71,13 +72,14 @@ async def _unit_of_work(
 class PostgresUserUnitsOfWork:
     """Units of work in callers' names, for the API's login role."""
 
-    def __init__(self, engine: AsyncEngine, after_commit: AfterCommit) -> None:
+    def __init__(self, engine: AsyncEngine, after_commit: AfterCommit, seal: AnswerSeal) -> None:
         self._engine = engine
         self._after_commit = after_commit
+        self._seal = seal
 
     def for_user(self, user: User) -> AbstractAsyncContextManager[PostgresUnitOfWork]:
         """One transaction in which row level security shows and takes only this user's rows."""
-        return _unit_of_work(self._engine, begin_as_user(user), user.id, self._after_commit)
+        return _unit_of_work(self._engine, begin_as_user(user), user.id, self._after_commit, self._seal)
 
     async def list_videos(self, user: User, query: VideoQuery) -> VideoPage:
         """One page of this user's videos, newest first, tombstones left out."""
@@ -86,6 +88,10 @@ class PostgresUserUnitsOfWork:
     async def watchable_owner(self, video_id: VideoId) -> UserId | None:
         """Whose this video is, if it is unlisted or public."""
         return await watching.watchable_owner(self._engine, video_id)
+
+    async def hint_upload(self, video_id: VideoId, key: str) -> None:
+        """A worker looks for the object of this upload at once, if it is open and has exactly this key."""
+        await upload_hints.hint_upload(self._engine, video_id, key)
 
     async def event_heads(self, owner_ids: Sequence[UserId]) -> Mapping[UserId, int]:
         """The newest event number of each of these owners; 0 when there was never any."""

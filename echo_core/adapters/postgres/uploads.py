@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Integer, Uuid, bindparam, func, insert, literal_column, select, text, update
+from sqlalchemy import Integer, Text, Uuid, bindparam, func, insert, select, text, update
 
 from echo_core.adapters.postgres.queries import Query
 from echo_core.adapters.postgres.tables import UploadRow
@@ -16,6 +16,8 @@ from echo_core.domain.errors import UnknownEntityError
 from echo_core.domain.ids import UserId, VideoId
 from echo_core.domain.uploads import StorageUse, Upload, UploadState
 
+COLUMNS = tuple(UploadRow.__table__.c[f.name] for f in fields(Upload))
+"""Those of the entity; ``check_at`` is the database's alone."""
 UNCHANGEABLE = frozenset({"video_id", "owner_id", "created_at"})
 
 
@@ -51,24 +53,28 @@ class PostgresUploadRepository:
         row = (await self._tx.execute(statement, {"owner_id": owner_id})).one()
         return StorageUse(**{name: int(value) for name, value in row._mapping.items()})
 
+    async def claim_due(self, backend: str, limit: int) -> Sequence[Upload]:
+        """Open uploads of this backend whose object is to be looked for now; the next look is put off (worker only)."""
+        return [_upload(row) for row in await self._tx.fetch(_CLAIM_DUE, backend=backend, limit=limit)]
+
     async def list_expired(self, limit: int) -> Sequence[Upload]:
-        """Open uploads past their expiry by the database's clock, oldest first (worker only)."""
+        """Open and quarantined uploads past their expiry by the database's clock, oldest first (worker only)."""
         return [_upload(row) for row in await self._tx.fetch(_EXPIRED, limit=limit)]
 
 
 _LOCK_USE = text(
     "select pg_advisory_xact_lock(hashtextextended('echo.use:' || cast(:owner_id as text), 0))"
 ).bindparams(bindparam("owner_id", type_=Uuid))
-# By the index of open uploads, of which there are few in all, rather than by an owner's, who may have many videos.
+# By the index of unfinished uploads, which are few in all, rather than by an owner's, who may have many videos.
 _UNFINISHED = text(
-    "select count(*) as unfinished from echo.uploads where state = 'open' and owner_id = :owner_id"
+    "select count(*) as unfinished from echo.uploads where state in ('open', 'quarantined') and owner_id = :owner_id"
 ).bindparams(bindparam("owner_id", type_=Uuid))
 # Of an open upload without a size nothing is known until it is complete.
 _USE = text(
     """
     select
-        count(*) filter (where u.state = 'open') as unfinished,
-        coalesce(sum(u.size_bytes) filter (where u.state = 'open'), 0) as unfinished_bytes,
+        count(*) filter (where u.state in ('open', 'quarantined')) as unfinished,
+        coalesce(sum(u.size_bytes) filter (where u.state in ('open', 'quarantined')), 0) as unfinished_bytes,
         coalesce(sum(u.size_bytes) filter (where u.state = 'completed'), 0) as source_bytes,
         (
             select coalesce(sum(a.size_bytes), 0) from echo.artefacts a where a.owner_id = :owner_id
@@ -81,19 +87,45 @@ _USE = text(
 
 @cache
 def _get(for_update: bool) -> Query:
-    statement = select(UploadRow.__table__).where(UploadRow.video_id == bindparam("video_id", type_=Uuid))
+    statement = select(*COLUMNS).where(UploadRow.video_id == bindparam("video_id", type_=Uuid))
     return Query(statement.with_for_update(key_share=True) if for_update else statement)
 
 
+_SOONEST, _LATEST = "interval '2 minutes'", "interval '1 hour'"
+"""Between two looks for the object of an upload."""
 _EXPIRED = Query(
-    select(UploadRow.__table__)
+    select(*COLUMNS)
     .where(
-        UploadRow.state == literal_column(f"'{UploadState.OPEN.value}'"),
+        text("state in ('open', 'quarantined')"),  # as the index says it
         # Read once, as a subquery: a bare clock_timestamp() could not use the index.
         UploadRow.expires_at < select(func.clock_timestamp()).scalar_subquery(),
     )
     .order_by(UploadRow.expires_at)
     .limit(bindparam("limit", type_=Integer))
+)
+
+
+# In the order in which they are due, whatever the update returns them in.
+_CLAIM_DUE = Query(
+    text(
+        f"""
+        with due as (
+            select video_id, check_at from echo.uploads
+            where state = 'open' and check_at <= (select clock_timestamp())
+                and backend = :backend and expires_at > (select clock_timestamp())
+            order by check_at, video_id
+            for no key update skip locked
+            limit :limit
+        ), taken as (
+            update echo.uploads u
+            set check_at = clock_timestamp()
+                + least(greatest((clock_timestamp() - u.created_at) / 4, {_SOONEST}), {_LATEST})
+            from due where u.video_id = due.video_id
+            returning u.*, due.check_at as was_due_at
+        )
+        select {", ".join(column.name for column in COLUMNS)} from taken order by was_due_at, video_id
+        """  # noqa: S608 - names of columns and constants
+    ).bindparams(bindparam("backend", type_=Text), bindparam("limit", type_=Integer))
 )
 
 

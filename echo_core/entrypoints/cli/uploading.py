@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -22,8 +23,12 @@ SUPPORTED_PROTOCOL = "google-resumable"
 _COMPLETED = "upload_completed"
 _KEY_REUSED = "idempotency_key_reused"
 """The record is of an echoctl that announced the same file in other words."""
-_LOST = frozenset({"not_found", "upload_gone", "upload_expired"})
+_LOST = frozenset({"not_found", "upload_expired"})
 """The server has forgotten the upload: start over."""
+_TO_RESUME = frozenset({"upload_incomplete", "upload_gone"})
+"""Bytes are missing, or the storage has lost them: resuming tells where to go on."""
+_QUARANTINED = frozenset({"upload_size_mismatch", "upload_content_type_mismatch", "upload_checksum_mismatch"})
+"""What is stored is not this file, and nothing can be made of it."""
 
 
 class UploadView(Protocol):
@@ -69,7 +74,7 @@ class Uploader:
             except _StartOverError as error:
                 raise _vanishing() from error
         except CliError as error:
-            if error.code == "file_changed":
+            if error.code == "file_changed" or error.code in _QUARANTINED:
                 await self._give_up()
             raise
 
@@ -87,7 +92,7 @@ class Uploader:
             except ApiError as error:
                 if error.code in _LOST:
                     raise _StartOverError from error
-                if error.code != "upload_incomplete":
+                if error.code not in _TO_RESUME:
                     raise
                 gone = error
             fresh = False
@@ -128,11 +133,14 @@ class Uploader:
         except ApiError as error:
             if error.code == _COMPLETED:
                 return UploadSession(video_id=record.video_id, storage_path=record.storage_path, complete=True)
-            if error.code in _LOST:
+            # A server of the version before cannot begin a forgotten upload again.
+            if error.code in _LOST or error.code in _QUARANTINED or error.code == "upload_gone":
                 raise _StartOverError from error
             raise
         if session.offset_bytes:
             self.view.note(f"Continuing after {session.offset_bytes} of {self.source.size_bytes} bytes.")
+        elif session.offset_bytes == 0:
+            self.view.sent(0)
         return session
 
     async def _send(self, session: UploadSession, *, fresh: bool) -> None:
@@ -155,17 +163,20 @@ class Uploader:
 
     async def _complete(self) -> CompletedUpload:
         record = self.remembered.record
+        body = {
+            "videoId": record.video_id,
+            "originalFilename": self.source.path.name,
+            "storagePath": record.storage_path,
+            "contentType": self.source.content_type,
+            "sizeBytes": self.source.size_bytes,
+        }
+        if (checksum := await asyncio.to_thread(self.source.checksum)) is not None:
+            body["checksum"] = checksum
         completed = await self.api.call(
             CompletedUpload,
             "POST",
             "/videos/upload-complete",
-            body={
-                "videoId": record.video_id,
-                "originalFilename": self.source.path.name,
-                "storagePath": record.storage_path,
-                "contentType": self.source.content_type,
-                "sizeBytes": self.source.size_bytes,
-            },
+            body=body,
             idempotency_key=f"{record.idempotency_key}-complete",
         )
         record.job_id = completed.job_id
@@ -173,7 +184,7 @@ class Uploader:
         return completed
 
     async def _give_up(self) -> None:
-        """Remove the half video: its file has changed, so nobody will ever continue it."""
+        """Remove the video: its file has changed, or what was stored is not the file, so nobody will continue it."""
         record = self.remembered.record
         self.remembered.remove()
         if record.video_id:

@@ -17,6 +17,7 @@ from echo_core.application.playback import PlaybackAddresses
 from echo_core.application.rate_limiting import RateLimiter
 from echo_core.application.services import ApiServices
 from echo_core.application.step_metrics import StepMetricsReader
+from echo_core.application.upload_hints import UploadHintTaker
 from echo_core.entrypoints.http.api import KERNEL_OPERATIONS, WS_TICKET, kernel_openapi
 from echo_core.entrypoints.http.auth import RequireUser
 from echo_core.entrypoints.http.errors import (
@@ -100,7 +101,7 @@ def create_app(
     ``extra_routes`` (the WebSocket's, a local identity's) stand beside the kernel's own and use the same errors.
     ``web`` serves what no route matches, outside of the API's own paths. ``behind_proxy``: the server knows which
     proxies to trust, so that the address of a connection is the client's. The handlers of all routes find
-    ``request.state.storage``, and ``request.state.user`` where they authenticate.
+    ``request.state.storage`` and ``request.state.upload_hints``, and ``request.state.user`` where they authenticate.
     """
     metrics = HttpMetrics()
     state = ApiState(
@@ -166,7 +167,11 @@ def _middleware(
     has_web: bool,
 ) -> list[Middleware]:
     limits = state.services.limits
-    carried = {"api": state, "storage": state.services.storage}
+    carried = {
+        "api": state,
+        "storage": state.services.storage,
+        "upload_hints": UploadHintTaker(state.services.units_of_work),
+    }
     by_address: list[Middleware] = []
     if state.rate_limiter is not None:
         signed = [f"{PLUGINS_PREFIX}{group.plugin}/" for group in plugin_routes if group.spec.auth == "none"]

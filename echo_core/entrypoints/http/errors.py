@@ -11,8 +11,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from echo_core.application.completing import UploadIncompleteError
 from echo_core.application.idempotency import InProgressError
-from echo_core.application.uploads import UploadIncompleteError
 from echo_core.application.videos import VersionMismatchError
 from echo_core.domain.errors import (
     ConflictError,

@@ -29,6 +29,7 @@ COMPLETE_REQUEST = {
     "storagePath": STORAGE_PATH,
     "contentType": "video/mp4",
     "sizeBytes": 52428800,
+    "checksum": "crc32c:0a1b2c3d",
 }
 COMPLETED = {"videoId": VIDEO_ID, "jobId": JOB_ID, "status": "processing"}
 RESUMED = {

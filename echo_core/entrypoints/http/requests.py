@@ -74,14 +74,20 @@ class SignedUploadUrlRequest(Body):
     size_bytes: Annotated[int, Field(ge=0, le=MAX_SIZE_BYTES)] | None = None
 
 
+Checksum = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]{1,16}:(?:[0-9a-f]{2}){4,64}$")]
+"""``algorithm:hex``, as storages tell it (rule S11 of the storage contract)."""
+
+
 class UploadCompleteRequest(Body):
-    """All bytes were sent. ``storagePath`` is what came with the upload URL."""
+    """All bytes were sent. ``storagePath`` is what came with the upload URL. ``checksum`` is that of the file, for
+    example ``crc32c:0a1b2c3d``; it is compared if the storage keeps one by the same algorithm."""
 
     video_id: UUID
     original_filename: Name
     storage_path: Name
     content_type: ContentType
     size_bytes: Annotated[int, Field(ge=0, le=MAX_SIZE_BYTES)]
+    checksum: Checksum | None = None
 
 
 class ChapterRequest(Body):

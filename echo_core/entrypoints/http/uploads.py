@@ -5,13 +5,8 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from echo_core.application.uploads import (
-    BeginUploadCommand,
-    CompleteUploadCommand,
-    begin_upload,
-    complete_upload,
-    resume_upload,
-)
+from echo_core.application.completing import CompleteUploadCommand, complete_upload
+from echo_core.application.uploads import BeginUploadCommand, begin_upload, resume_upload
 from echo_core.domain.ids import VideoId
 from echo_core.entrypoints.http import examples, responses, views
 from echo_core.entrypoints.http.operations import Answer, Operation
@@ -53,6 +48,7 @@ async def _complete(request: Request) -> Response:
             storage_key=body.storage_path,
             content_type=body.content_type,
             size_bytes=body.size_bytes,
+            checksum=body.checksum,
             correlation_id=current_request_id(),
         ),
     )
@@ -77,6 +73,8 @@ async def _resume(request: Request) -> Response:
     )
     return responses.json_response(answer)
 
+
+_QUARANTINED = ("upload_size_mismatch", "upload_content_type_mismatch", "upload_checksum_mismatch")
 
 OPERATIONS = (
     Operation(
@@ -116,7 +114,10 @@ OPERATIONS = (
         summary="Say that all bytes were sent",
         description=(
             "Checks the stored file and starts the job. Saying it again, even many times at once, gives the same job. "
-            "While bytes are missing the answer is 409 `upload_incomplete` with the durable `offsetBytes`."
+            "While bytes are missing the answer is 409 `upload_incomplete` with the durable `offsetBytes`. A stored "
+            "file that is not what was announced, in size, content type or `checksum`, is never processed: the answer "
+            "is 409 `upload_size_mismatch`, `upload_content_type_mismatch` or `upload_checksum_mismatch`, then and "
+            "later."
         ),
         tag="uploads",
         body=UploadCompleteRequest,
@@ -131,7 +132,7 @@ OPERATIONS = (
         },
         problems={
             404: ("not_found",),
-            409: ("upload_incomplete", "upload_expired", "upload_gone"),
+            409: ("upload_incomplete", "upload_expired", "upload_gone", *_QUARANTINED),
             413: ("upload_too_large",),
             422: ("storage_path_mismatch", "content_type_mismatch", "size_mismatch", "invalid_filename", "empty_file"),
         },
@@ -142,9 +143,17 @@ OPERATIONS = (
         path="/api/v1/videos/{videoId}/upload/resume",
         handler=_resume,
         summary="Resume an upload",
-        description="A fresh URL for the same unfinished upload, and how many bytes are durable already.",
+        description=(
+            "A fresh URL for the same unfinished upload, and how many bytes are durable already. If the storage has "
+            "forgotten the upload, it begins again: `offsetBytes` is 0."
+        ),
         tag="uploads",
         answers={200: Answer(description="Go on here.", model=responses.UploadResumed, example=examples.RESUMED)},
-        problems={404: ("not_found",), 409: ("upload_completed", "upload_expired", "upload_gone")},
+        problems={
+            404: ("not_found",),
+            409: ("upload_completed", "upload_expired", "upload_gone", *_QUARANTINED),
+            413: ("quota_exceeded",),
+            507: ("insufficient_storage",),
+        },
     ),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from uuid import UUID
 
 import pytest
 from starlette.requests import Request
@@ -269,3 +270,36 @@ async def test_routes_of_plugins_stand_under_the_same_errors_and_their_auth() ->
     assert known.headers["told"] == known.headers["x-request-id"]
     assert_problem(missing, 404, "not_found")
     assert_problem(closed_missing, 401, "token_missing")
+
+
+async def test_routes_of_plugins_pass_on_hints_of_which_only_keys_of_sources_count() -> None:
+    async def notify(request: Request) -> Response:
+        await request.state.upload_hints.object_stored((await request.body()).decode())
+        return Response(status_code=204)
+
+    api_ = FakeApi()
+    routes = [
+        PluginRoutes(plugin="bucket", spec=RoutesSpec(routes=[Route("/", notify, methods=["POST"])], auth="none"))
+    ]
+    async with api_.client(plugin_routes=routes) as client:
+        begun = await begin(client)
+        video_id, key = begun["videoId"], begun["storagePath"]
+        others = [
+            "",
+            "\0",
+            "x" * 5000,
+            key.replace("/source/", "/encode/"),
+            key.replace(video_id, video_id.upper()),
+            key.replace(video_id, "01900000"),
+            f"{key}/../../{video_id}",
+            f"other/{key}",
+            f"{key}.part",
+        ]
+        told = [(await client.post("/plugins/bucket/", content=other)).status_code for other in others]
+        assert set(told) == {204}
+        assert api_.database.hints == []
+        assert (await client.post("/plugins/bucket/", content=key)).status_code == 204
+        assert api_.database.hints == [UUID(video_id)]
+        api_.database.down = True
+        away = await client.post("/plugins/bucket/", content=key)
+    assert_problem(away, 503, "database_unavailable")

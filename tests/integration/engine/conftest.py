@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from echo_core.adapters.clock import SystemClock
 from echo_core.adapters.postgres.engine import open_engine
 from echo_core.adapters.postgres.units_of_work import PostgresWorkerUnitsOfWork
 from echo_core.application.admission import Admission, Reservations
 from echo_core.application.ending import end_tasks
 from echo_core.application.engine import Engine
+from echo_core.application.finding import UploadFinder
 from echo_core.application.job_changes import store_change
 from echo_core.application.lease_watch import EngineTiming
 from echo_core.application.pipeline import Pipeline, RegisteredStep
@@ -24,6 +26,7 @@ from echo_core.application.ports import Progress, UnitOfWork, WorkerUnitsOfWork
 from echo_core.application.processing import opened, process_steps
 from echo_core.application.purging import purge_steps
 from echo_core.application.reconciling import UNPROVIDED_AFTER, Reconciler, ReconcilerTiming
+from echo_core.application.services import Limits, UploadServices
 from echo_core.domain.errors import UnknownEntityError
 from echo_core.domain.ids import JobId, StepId, UserId, VideoId, new_video_id
 from echo_core.domain.jobs import Job, JobKind, Step, StepState
@@ -36,6 +39,7 @@ from echo_core.plugin_api.steps import Resource, RetryPolicy, StepContext, StepH
 from echo_core.plugin_api.transcoder import Transcoder
 from echo_core.testing.fake_storage import FakeStorage
 from echo_core.testing.fake_transcoder import FakeTranscoder, write_fake_media
+from tests.fakes.api import LIMITS
 from tests.integration.conftest import Database
 
 OWNER = UserId(new_video_id())
@@ -166,6 +170,7 @@ class Farm:
     pipeline: Pipeline
     handlers: Mapping[str, StepHandler]
     storage_name: str = "fake"
+    limits: Limits = LIMITS
 
     def use(self, *specs: tuple[StepSpec, StepHandler]) -> None:
         registered = tuple(RegisteredStep(plugin="test", spec=spec) for spec, _ in specs)
@@ -181,6 +186,16 @@ class Farm:
             transcoder=self.transcoder,
             scratch=self.tmp_path,
         )
+
+    def upload_finder(self) -> UploadFinder:
+        services = UploadServices(
+            storage=self.storage,
+            storage_name="fake",
+            pipeline=self.pipeline,
+            limits=self.limits,
+            clock=SystemClock(),
+        )
+        return UploadFinder(services=services, units_of_work=self.units_of_work)
 
     @asynccontextmanager
     async def worker(
@@ -216,6 +231,7 @@ class Farm:
             units_of_work=self.units_of_work,
             doorbell=DeadDoorbell(),
             pipeline=self.pipeline,
+            upload_finder=self.upload_finder(),
             timing=ReconcilerTiming(
                 every_s=0.05,
                 ring_again_s=0.1,

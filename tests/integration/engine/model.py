@@ -117,6 +117,9 @@ class Job:
                 step.end("cancelled", step.error)
             case "release":
                 step.state, step.attempt = "queued", step.attempt - 1
+            case "wait" if not step.cancel:
+                step.state, step.attempt = "queued", step.attempt - 1
+                step.later, step.error = True, "waiting"
             case _:
                 self._fail(step, how)
         self.go_on()

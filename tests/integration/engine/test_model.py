@@ -16,7 +16,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from echo_core.adapters.clock import SystemClock
 from echo_core.adapters.postgres.engine import open_engine
 from echo_core.adapters.postgres.units_of_work import PostgresUserUnitsOfWork, PostgresWorkerUnitsOfWork
+from echo_core.application.completing import CompleteUploadCommand, complete_upload
 from echo_core.application.engine import Engine
 from echo_core.application.jobs import cancel_job, retry_job
 from echo_core.application.lease_watch import EngineTiming, Running
@@ -42,9 +43,9 @@ from echo_core.application.purging import PurgeStep, purge_steps
 from echo_core.application.reconciling import Reconciler, ReconcilerTiming
 from echo_core.application.running import StepRun
 from echo_core.application.services import ApiServices
-from echo_core.application.settling import Cancelled, Failed, Outcome, Released, Settler, Succeeded
+from echo_core.application.settling import Cancelled, Failed, Outcome, Released, Settler, Succeeded, Waiting
 from echo_core.application.sweeping import Sweeper
-from echo_core.application.uploads import BeginUploadCommand, CompleteUploadCommand, begin_upload, complete_upload
+from echo_core.application.uploads import BeginUploadCommand, begin_upload
 from echo_core.application.videos import delete_video
 from echo_core.domain.errors import IllegalChangeError, LeaseLostError, UnknownEntityError
 from echo_core.domain.ids import JobId, StepId, UserId, VideoId
@@ -55,7 +56,7 @@ from echo_core.plugin_api.specs import StepSpec
 from echo_core.plugin_api.steps import ArtefactFile, Resource, RetryPolicy, StepResult
 from echo_core.testing.fake_storage import FakeStorage
 from echo_core.testing.fake_transcoder import FakeTranscoder
-from tests.fakes.api import LIMITS, FakeTokens
+from tests.fakes.api import LIMITS, SEAL, FakeTokens
 from tests.integration.conftest import Database, Server
 from tests.integration.engine.conftest import SOAK, Counts, DeadDoorbell, SilentBus
 from tests.integration.engine.model import PROCESS, Job, Model, Plan, Video
@@ -75,7 +76,7 @@ ARTEFACTS = ("one", "two")
 FORGET = ("delete from echo.videos", "delete from echo.events", "delete from echo.event_counters")
 """Everything: what hangs on videos goes with them."""
 
-HOWS = ("succeed", "succeed", "succeed", "skip", "fail", "retry", "retry later", "release", "cancelled")
+HOWS = ("succeed", "succeed", "succeed", "skip", "fail", "retry", "retry later", "wait", "release", "cancelled")
 """How runs end; mostly well."""
 
 Key = tuple[int, str, str]
@@ -176,7 +177,7 @@ async def open_world(database: Database, runner: asyncio.Runner, stack: AsyncExi
         control=control,
         saboteur=saboteur,
         services=ApiServices(
-            units_of_work=PostgresUserUnitsOfWork(api, committed),
+            units_of_work=PostgresUserUnitsOfWork(api, committed, SEAL),
             storage=storage,
             storage_name="fake",
             tokens=FakeTokens(),
@@ -625,6 +626,8 @@ class EngineMachine(RuleBasedStateMachine):
                 return Released()
             case "cancelled":
                 return Cancelled()
+            case "wait":
+                return Waiting(replace(BROKEN, code="waiting"), BROKEN, 3600.0)
             case _:
                 return Failed(BROKEN, {"fail": None, "retry": 0.0, "retry later": 3600.0}[how])
 

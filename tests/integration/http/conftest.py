@@ -13,7 +13,7 @@ from echo_core.adapters.postgres.units_of_work import PostgresUserUnitsOfWork, P
 from echo_core.domain.ids import StepId
 from echo_core.plugin_api.events import Event
 from echo_core.plugin_api.steps import Resource
-from tests.fakes.api import FakeApi
+from tests.fakes.api import SEAL, FakeApi
 
 
 class Announced:
@@ -40,7 +40,7 @@ def announced() -> Announced:
 @pytest.fixture
 async def api(database: Any, announced: Announced) -> AsyncIterator[FakeApi]:
     async with open_engine(database.api_url, pool_size=20) as engine:
-        yield FakeApi(units_of_work=PostgresUserUnitsOfWork(engine, announced))
+        yield FakeApi(units_of_work=PostgresUserUnitsOfWork(engine, announced, SEAL))
 
 
 @pytest.fixture

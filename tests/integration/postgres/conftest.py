@@ -21,6 +21,7 @@ from echo_core.domain.videos import Video, VideoStatus
 from echo_core.plugin_api.events import Event
 from echo_core.plugin_api.specs import StepSpec
 from echo_core.plugin_api.steps import Resource
+from tests.fakes.api import SEAL
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -59,7 +60,7 @@ async def worker_engine(database) -> AsyncIterator[AsyncEngine]:
 
 @pytest.fixture
 def api(api_engine, announced) -> PostgresUserUnitsOfWork:
-    return PostgresUserUnitsOfWork(api_engine, announced)
+    return PostgresUserUnitsOfWork(api_engine, announced, SEAL)
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ from echo_core.domain.users import User
 from echo_core.plugin_api.errors import UnavailableError
 from echo_core.plugin_api.identity import Migration
 from echo_core.plugin_api.steps import Resource
+from tests.fakes.api import SEAL
 from tests.integration.conftest import API_PASSWORD, BUNDLED_BIN, PASSWORD, WORKER_PASSWORD, Database, postgres_server
 
 pytestmark = pytest.mark.integration
@@ -70,7 +71,7 @@ async def live(database, new_video, new_job) -> None:
         pass
 
     async with open_engine(database.api_url) as api_engine, open_engine(database.worker_url) as worker_engine:
-        api = PostgresUserUnitsOfWork(api_engine, ignore)
+        api = PostgresUserUnitsOfWork(api_engine, ignore, SEAL)
         worker = PostgresWorkerUnitsOfWork(worker_engine, ignore)
         alice, bob = User(id=UserId(uuid4())), User(id=UserId(uuid4()))
         video = new_video(alice)

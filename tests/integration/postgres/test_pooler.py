@@ -28,6 +28,7 @@ from echo_core.domain.ids import UserId
 from echo_core.domain.users import User
 from echo_core.plugin_api.errors import UnavailableError
 from echo_core.plugin_api.steps import Resource
+from tests.fakes.api import SEAL
 from tests.integration.conftest import (
     API_PASSWORD,
     NOBODY,
@@ -118,7 +119,10 @@ async def test_api_and_worker_live_behind_a_pooler_in_transaction_mode(pooler, n
     ):
         await check_schema(api_engine)
         await check_schema(worker_engine)
-        api, worker = PostgresUserUnitsOfWork(api_engine, ignore), PostgresWorkerUnitsOfWork(worker_engine, ignore)
+        api, worker = (
+            PostgresUserUnitsOfWork(api_engine, ignore, SEAL),
+            PostgresWorkerUnitsOfWork(worker_engine, ignore),
+        )
 
         async def one_user_lives() -> None:
             user = User(id=UserId(uuid4()))

@@ -21,6 +21,7 @@ from echo_core.domain.errors import UnknownEntityError
 from echo_core.domain.ids import UserId
 from echo_core.domain.users import User
 from echo_core.domain.videos import Visibility
+from tests.fakes.api import SEAL
 from tests.integration.postgres.test_small_repositories import upload_of
 
 pytestmark = pytest.mark.integration
@@ -148,6 +149,7 @@ async def test_functions_that_see_more_have_a_fixed_path_and_an_owner_that_may_d
         "event_heads": ["echo_api"],
         "queue_statistics": ["echo_api"],
         "watchable_owner": ["echo_api"],
+        "hint_upload": ["echo_api"],
     }
     assert {name: row.callers for name, row in found.items()} == callers
     for row in found.values():
@@ -211,6 +213,7 @@ ONLY_FOR_THE_LOGIN = [
     "select * from echo.event_heads('{}')",
     "select * from echo.queue_statistics()",
     "select echo.watchable_owner(gen_random_uuid())",
+    "select echo.hint_upload(gen_random_uuid(), '')",
     "select echo.list_videos('{}', 1, null, null, null)",
 ]
 
@@ -299,7 +302,7 @@ async def test_a_list_of_videos_shows_only_the_callers_and_leaves_the_connection
     mine = (await stored(alice))[0].id
     await stored(bob)
     async with open_engine(database.api_url, pool_size=1) as engine:
-        units_of_work = PostgresUserUnitsOfWork(engine, nobody)
+        units_of_work = PostgresUserUnitsOfWork(engine, nobody, SEAL)
         for _ in range(8):  # the plan is kept from the sixth time on
             page = await units_of_work.list_videos(alice, VideoQuery(limit=5))
             assert [video.id for video in page.videos] == [mine]
@@ -320,7 +323,7 @@ async def test_a_list_that_fails_gives_its_connection_back_or_closes_it(database
         sleeping.cancel()
         with pytest.raises(asyncio.CancelledError):
             await sleeping
-        page = await PostgresUserUnitsOfWork(engine, nobody).list_videos(alice, VideoQuery(limit=5))
+        page = await PostgresUserUnitsOfWork(engine, nobody, SEAL).list_videos(alice, VideoQuery(limit=5))
         assert len(page.videos) == 1
 
 
@@ -382,4 +385,31 @@ async def test_functions_that_see_more_see_few_columns_of_a_video(database):
             "deleted_at",
             "duration_s",
             "size_bytes",
+        }
+
+
+async def test_hints_are_for_the_api_to_give_and_move_one_time_only(database, api_engine, worker_engine, alice):
+    hint = "select echo.hint_upload(gen_random_uuid(), 'videos/x')"
+    anonymous = "begin; select set_config('role', 'anon', true)"
+    for engine, begin in ((api_engine, begin_as_user(alice)), (api_engine, anonymous), (worker_engine, BEGIN)):
+        assert await refused(engine, begin, hint)
+    async with transaction(api_engine, BEGIN) as tx:
+        assert (await tx.execute(sql(hint))).scalar_one() in (None, "")
+    for statement in ("update echo.uploads set check_at = now()", "select check_at from echo.uploads"):
+        assert await refused(api_engine, BEGIN, statement)
+    async with open_engine(database.owner_url) as engine, transaction(engine, "begin") as tx:
+        granted = await tx.execute(
+            sql(
+                """
+                select privilege_type, column_name from information_schema.column_privileges
+                where grantee = 'echo_definer' and table_schema = 'echo' and table_name = 'uploads'
+                """
+            )
+        )
+        assert {(row.privilege_type, row.column_name) for row in granted} == {
+            ("SELECT", "video_id"),
+            ("SELECT", "storage_key"),
+            ("SELECT", "state"),
+            ("SELECT", "check_at"),
+            ("UPDATE", "check_at"),
         }

@@ -11,8 +11,10 @@ import pytest
 import sqlalchemy as sa
 
 from echo_core.adapters.postgres.transaction import BEGIN_AS_SERVICE, transaction
+from echo_core.adapters.postgres.units_of_work import PostgresUserUnitsOfWork
+from echo_core.adapters.sealing import AnswerSeal
 from echo_core.application.ports import StoredResponse
-from echo_core.domain.errors import UnknownEntityError
+from echo_core.domain.errors import InvalidInputError, UnknownEntityError
 from echo_core.domain.uploads import Upload, UploadState
 from echo_core.plugin_api.steps import Resource
 from echo_core.plugin_api.transcoder import Segment
@@ -149,6 +151,60 @@ async def test_a_key_stands_for_its_answer_and_for_its_owner_alone(api, alice, b
         assert await uow.idempotency.reserve("k", "h", MINE) is None
         await uow.idempotency.release("k", MINE)
         assert await uow.idempotency.reserve("k", "h2", MINE) is None
+
+
+async def rows_of_keys(worker_engine):
+    async with transaction(worker_engine, BEGIN_AS_SERVICE) as tx:
+        return (await tx.execute(sa.text("select * from echo.idempotency_keys"))).all()
+
+
+async def test_answers_are_sealed_at_rest(api, worker_engine, alice):
+    secret = b'{"uploadUrl": "https://storage.example/o?upload_id=bearer-secret"}'
+    answer = StoredResponse(request_hash="h", status=201, body=secret, location="/videos/secret-place")
+    async with api.for_user(alice) as uow:
+        await uow.idempotency.reserve("k", "h", MINE)
+        await uow.idempotency.complete("k", MINE, answer)
+    (row,) = await rows_of_keys(worker_engine)
+    assert b"secret" not in bytes(row.body)
+    assert "secret" not in repr(row._mapping)
+    async with api.for_user(alice) as uow:
+        assert await uow.idempotency.reserve("k", "h", NEXT) == answer
+    # A process of the version before compares the hash, so it refuses the key rather than hand out the seal.
+    assert row.request_hash != "h"
+
+
+async def test_answers_that_the_version_before_kept_are_given_as_they_are(api, worker_engine, alice):
+    async with api.for_user(alice) as uow:
+        await uow.idempotency.reserve("k", "h", MINE)
+    async with transaction(worker_engine, BEGIN_AS_SERVICE) as tx:
+        kept = "update echo.idempotency_keys set status = 201, body = :body, location = '/x', content_type = 'a/b'"
+        await tx.execute(sa.text(kept), {"body": b"\x01 anything"})
+    async with api.for_user(alice) as uow:
+        assert await uow.idempotency.reserve("k", "h", NEXT) == StoredResponse(
+            request_hash="h", status=201, body=b"\x01 anything", location="/x", content_type="a/b"
+        )
+
+
+async def test_answer_that_was_copied_to_another_key_or_sealed_under_another_secret_is_refused(
+    api, api_engine, worker_engine, alice
+):
+    async with api.for_user(alice) as uow:
+        await uow.idempotency.reserve("k", "h", MINE)
+        await uow.idempotency.complete("k", MINE, StoredResponse(request_hash="h", status=200, body=b"{}"))
+    other_secret = PostgresUserUnitsOfWork(api_engine, nobody, AnswerSeal(bytes(32)))
+    with pytest.raises(InvalidInputError) as refused:
+        async with other_secret.for_user(alice) as uow:
+            await uow.idempotency.reserve("k", "h", NEXT)
+    assert refused.value.code == "idempotency_key_reused"
+    async with transaction(worker_engine, BEGIN_AS_SERVICE) as tx:
+        await tx.execute(sa.text("update echo.idempotency_keys set key = 'l'"))
+    with pytest.raises(InvalidInputError):
+        async with api.for_user(alice) as uow:
+            await uow.idempotency.reserve("l", "h", NEXT)
+
+
+async def nobody(*_):
+    """Nothing to tell."""
 
 
 @pytest.mark.parametrize(

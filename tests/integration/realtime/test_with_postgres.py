@@ -15,6 +15,7 @@ from echo_core.adapters.redis_events import RedisEventBus
 from echo_core.application.ports import NewEvent
 from echo_core.domain.users import User
 from echo_core.plugin_api.events import Event
+from tests.fakes.api import SEAL
 from tests.fakes.realtime import JOB, VIDEO, user
 
 from .conftest import Valkey, echo
@@ -38,7 +39,7 @@ async def test_concurrent_commits_reach_every_connection_whatever_becomes_of_val
         api_engine = await stack.enter_async_context(open_engine(database.api_url, pool_size=5))
         worker_engine = await stack.enter_async_context(open_engine(database.worker_url, pool_size=5))
         worker = PostgresWorkerUnitsOfWork(worker_engine, announce)
-        api = await stack.enter_async_context(echo(valkey, PostgresUserUnitsOfWork(api_engine, announce)))
+        api = await stack.enter_async_context(echo(valkey, PostgresUserUnitsOfWork(api_engine, announce, SEAL)))
         sessions = [
             await stack.enter_async_context(api.session(sign_in_as=f"user {100 + n % 3}", owner=owners[n % 3]))
             for n in range(6)

@@ -54,6 +54,8 @@ class FakeVideo:
     stored: bytearray = field(default_factory=bytearray)
     job_id: str = ""
     session: int = 1
+    checksum: str = ""
+    """What the last completion told of it."""
 
 
 class FakeEcho:
@@ -70,6 +72,10 @@ class FakeEcho:
         self.away = 0
         """So many readings of a job are answered 503."""
         """Statuses that PUTs answer, one each, before anything is stored."""
+        self.forgets = 0
+        """So many completions find that the storage has forgotten the upload."""
+        self.spoilt = "none"
+        """A file of this checksum was stored with other bytes."""
         self.kept: deque[int] = deque()
         """How many bytes of a chunk are kept, one number for each PUT; all when empty."""
         self.jobs: deque[dict[str, Any]] = deque([SUCCEEDED])
@@ -172,8 +178,16 @@ class FakeEcho:
             return refused
         body = await request.json()
         video = self.videos[body["videoId"]]
+        if self.forgets:
+            self.forgets -= 1
+            video.stored.clear()
+            video.session += 1
+            return problem(409, "upload_gone", "The storage has forgotten this upload.")
         if len(video.stored) != video.size:
             return problem(409, "upload_incomplete", "The file is not there yet.")
+        video.checksum = body.get("checksum", "")
+        if video.checksum == self.spoilt:
+            return problem(409, "upload_checksum_mismatch", "The stored file has other bytes.")
         video.job_id = video.job_id or str(uuid.uuid4())
         return JSONResponse({"videoId": video.id, "jobId": video.job_id, "status": "processing"}, 202)
 

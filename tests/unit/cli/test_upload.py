@@ -7,7 +7,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import pytest
+
+from echo_core.entrypoints.cli.sources import source_file
 
 SIGN = "POST /api/v1/videos/signed-upload-url"
 FAILED = {
@@ -114,6 +117,25 @@ def test_upload_starts_over_when_the_server_forgot_it(echo: Any, echoctl: Any, v
     assert bytes(only(echo).stored) == video.read_bytes()
 
 
+def test_upload_that_the_storage_forgot_goes_on_with_the_same_video(echo: Any, echoctl: Any, video: Path) -> None:
+    puts = 0
+
+    def forget() -> None:
+        nonlocal puts
+        puts += 1
+        if puts == 3:
+            only(echo).stored.clear()
+            only(echo).session += 1
+
+    echo.on_put = forget
+    echo.forgets = 1
+    ran = echoctl("upload", video, fake=echo)
+    assert ran.code == 0
+    assert echo.log.count(SIGN) == 1
+    assert sum("upload/resume" in line for line in echo.log) == 2
+    assert bytes(only(echo).stored) == video.read_bytes()
+
+
 def test_damaged_record_is_ignored(echo: Any, echoctl: Any, video: Path, tmp_path: Path) -> None:
     echo.faults.append(400)
     echoctl("upload", video, fake=echo)
@@ -192,6 +214,34 @@ def test_file_changed_during_upload_is_said_and_its_half_video_removed(
     ran = echoctl("upload", video, fake=echo)
     assert ran.code == 1
     assert "(file_changed)" in ran.err
+    assert echo.videos == {}
+    assert records(tmp_path) == []
+
+
+def checksum_of(path: Path) -> str:
+    return f"crc32c:{google_crc32c.value(path.read_bytes()):08x}"
+
+
+def test_upload_tells_the_checksum_of_the_file(echo: Any, echoctl: Any, video: Path) -> None:
+    echoctl("upload", video, fake=echo)
+    assert only(echo).checksum == checksum_of(video)
+
+
+def test_file_that_grows_after_it_was_sent_has_no_checksum(echo: Any, echoctl: Any, video: Path) -> None:
+    source = source_file(video)
+    assert source.checksum() == checksum_of(video)
+    with video.open("ab") as file:
+        file.write(b"more")
+    assert source.checksum() is None
+
+
+def test_upload_that_was_stored_as_something_else_is_an_error_and_removed(
+    echo: Any, echoctl: Any, video: Path, tmp_path: Path
+) -> None:
+    echo.spoilt = checksum_of(video)
+    ran = echoctl("upload", video, fake=echo)
+    assert ran.code == 1
+    assert "(upload_checksum_mismatch, " in ran.err
     assert echo.videos == {}
     assert records(tmp_path) == []
 

@@ -135,7 +135,7 @@ export interface paths {
         put?: never;
         /**
          * Say that all bytes were sent
-         * @description Checks the stored file and starts the job. Saying it again, even many times at once, gives the same job. While bytes are missing the answer is 409 `upload_incomplete` with the durable `offsetBytes`.
+         * @description Checks the stored file and starts the job. Saying it again, even many times at once, gives the same job. While bytes are missing the answer is 409 `upload_incomplete` with the durable `offsetBytes`. A stored file that is not what was announced, in size, content type or `checksum`, is never processed: the answer is 409 `upload_size_mismatch`, `upload_content_type_mismatch` or `upload_checksum_mismatch`, then and later.
          */
         post: operations["completeUpload"];
         delete?: never;
@@ -155,7 +155,7 @@ export interface paths {
         put?: never;
         /**
          * Resume an upload
-         * @description A fresh URL for the same unfinished upload, and how many bytes are durable already.
+         * @description A fresh URL for the same unfinished upload, and how many bytes are durable already. If the storage has forgotten the upload, it begins again: `offsetBytes` is 0.
          */
         post: operations["resumeUpload"];
         delete?: never;
@@ -888,7 +888,8 @@ export interface components {
         StepState: "cancelled" | "failed" | "pending" | "queued" | "running" | "skipped" | "succeeded";
         /**
          * UploadCompleteRequest
-         * @description All bytes were sent. ``storagePath`` is what came with the upload URL.
+         * @description All bytes were sent. ``storagePath`` is what came with the upload URL. ``checksum`` is that of the file, for
+         *     example ``crc32c:0a1b2c3d``; it is compared if the storage keeps one by the same algorithm.
          */
         UploadCompleteRequest: {
             /** Format: uuid */
@@ -897,6 +898,8 @@ export interface components {
             storagePath: string;
             contentType: string;
             sizeBytes: number;
+            /** @default null */
+            checksum: string | null;
         };
         /**
          * UploadCompleted
@@ -2545,7 +2548,8 @@ export interface operations {
                  *       "originalFilename": "holiday.mp4",
                  *       "storagePath": "videos/0198f3c2-7b1e-7c3a-9d52-1f0e6a4b8c21/source/holiday.mp4",
                  *       "contentType": "video/mp4",
-                 *       "sizeBytes": 52428800
+                 *       "sizeBytes": 52428800,
+                 *       "checksum": "crc32c:0a1b2c3d"
                  *     }
                  */
                 "application/json": components["schemas"]["UploadCompleteRequest"];
@@ -2640,7 +2644,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict: `upload_incomplete`, `upload_expired`, `upload_gone`, `idempotency_in_progress`. */
+            /** @description Conflict: `upload_incomplete`, `upload_expired`, `upload_gone`, `upload_size_mismatch`, `upload_content_type_mismatch`, `upload_checksum_mismatch`, `idempotency_in_progress`. */
             409: {
                 headers: {
                     /** @description The request's id. */
@@ -2915,7 +2919,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict: `upload_completed`, `upload_expired`, `upload_gone`, `idempotency_in_progress`. */
+            /** @description Conflict: `upload_completed`, `upload_expired`, `upload_gone`, `upload_size_mismatch`, `upload_content_type_mismatch`, `upload_checksum_mismatch`, `idempotency_in_progress`. */
             409: {
                 headers: {
                     /** @description The request's id. */
@@ -2930,6 +2934,28 @@ export interface operations {
                      *       "status": 409,
                      *       "detail": "What went wrong.",
                      *       "code": "upload_completed",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Entity Too Large: `quota_exceeded`. */
+            413: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-quota_exceeded",
+                     *       "title": "Quota exceeded",
+                     *       "status": 413,
+                     *       "detail": "What went wrong.",
+                     *       "code": "quota_exceeded",
                      *       "remedy": "What to do about it.",
                      *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
                      *     }
@@ -3026,6 +3052,28 @@ export interface operations {
                      *       "status": 503,
                      *       "detail": "What went wrong.",
                      *       "code": "provider_unavailable",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Insufficient Storage: `insufficient_storage`. */
+            507: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-insufficient_storage",
+                     *       "title": "Insufficient storage",
+                     *       "status": 507,
+                     *       "detail": "What went wrong.",
+                     *       "code": "insufficient_storage",
                      *       "remedy": "What to do about it.",
                      *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
                      *     }

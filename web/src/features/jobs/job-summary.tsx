@@ -9,12 +9,14 @@ import { ProblemNote } from "@/components/problem-note";
 import { Badge, Progress, Skeleton } from "@/components/status";
 import { hasEnded } from "@/features/live/reduce";
 import { formatDuration, formatEta } from "@/lib/format";
-import { JOB_STATE, stepWords } from "./step-words";
+import { isWaiting, JOB_STATE, stepWords } from "./step-words";
 import { useJob, useJobActions } from "./use-job";
 
 /** What a job does now, in one line. */
 export function jobSentence(job: Job): string {
   if (job.cancelRequested && !hasEnded(job.state)) return "Stopping";
+  const waiting = job.steps.find(isWaiting)?.error;
+  if (waiting && !job.steps.some((step) => step.state === "running")) return waiting.message;
   if (job.state === "queued") {
     const place = job.queuePosition ? `Place ${job.queuePosition} in the queue` : "Waiting for a worker";
     return [place, job.etaSeconds != null && formatEta(job.etaSeconds)].filter(Boolean).join(" · ");

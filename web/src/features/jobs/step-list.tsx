@@ -13,7 +13,7 @@ import { Progress } from "@/components/status";
 import { hasEnded } from "@/features/live/reduce";
 import { cn } from "@/lib/cn";
 import { formatDuration } from "@/lib/format";
-import { STEP_STATE, stepWords } from "./step-words";
+import { isWaiting, STEP_STATE, stepWords } from "./step-words";
 import { useJobActions, useNow } from "./use-job";
 
 const icons: Record<StepItem["state"], [typeof CircleCheck, string]> = {
@@ -58,7 +58,7 @@ function StepLine({ step, now, retrying, onRetry }: StepLineProps) {
   const { label, what } = stepWords(step.name);
   const [Icon, color] = icons[step.state];
   const facts = [
-    STEP_STATE[step.state].label,
+    isWaiting(step) ? "Waiting" : STEP_STATE[step.state].label,
     step.state === "running" && `${Math.floor(step.percent)} %`,
     took(step, now),
     step.attempt > 1 && `attempt ${step.attempt}`,
@@ -83,7 +83,7 @@ function StepLine({ step, now, retrying, onRetry }: StepLineProps) {
       </div>
       {step.state === "running" && <Progress label={label} percent={step.percent} className="ml-8" />}
       {step.error && (
-        <div className="ml-8 rounded-lg bg-bad-soft p-3 text-sm">
+        <div className={cn("ml-8 rounded-lg p-3 text-sm", isWaiting(step) ? "bg-warn-soft" : "bg-bad-soft")}>
           <p className="font-semibold wrap-anywhere">{step.error.message}</p>
           <p className="wrap-anywhere">{step.error.remedy}</p>
           {step.error.logTail.length > 0 && (

@@ -24,6 +24,11 @@ export function stepWords(name: string): { label: string; what: string } {
   return { label: words.charAt(0).toUpperCase() + words.slice(1), what: "" };
 }
 
+/** Whether a step waits for something that comes back by itself, which its error then names. */
+export function isWaiting(step: Pick<StepItem, "state" | "error">): boolean {
+  return step.state === "queued" && (step.error?.code.startsWith("waiting_for_") ?? false);
+}
+
 export const STEP_STATE: Record<StepItem["state"], { label: string; tone: Tone }> = {
   pending: { label: "Waits for the steps before it", tone: "plain" },
   queued: { label: "Waits for its turn", tone: "plain" },

@@ -324,6 +324,7 @@ async function finish(key: number, task: Work, videoId: string, signal: AbortSig
             storagePath: task.storagePath,
             contentType: task.contentType || (contentTypeOf(task.file) ?? "video/mp4"),
             sizeBytes: task.file.size,
+            checksum: null, // it would take another reading of the whole file, in JavaScript
           },
           signal,
         }),
@@ -336,7 +337,7 @@ async function finish(key: number, task: Work, videoId: string, signal: AbortSig
     } catch (error) {
       signal.throwIfAborted();
       const problem = asProblem(error);
-      const incomplete = problem.code === "upload_incomplete";
+      const incomplete = problem.code === "upload_incomplete" || problem.code === "upload_gone";
       if ((!problem.temporary && !incomplete) || tries >= MOST_TRIES) throw error;
       if (incomplete) {
         const session = await renew(task, videoId);

@@ -159,6 +159,34 @@ describe("sendFile", () => {
     expect(storage.requests[2]).toBe(`bytes ${UNIT}-${2 * UNIT - 1}/${SIZE}`);
   });
 
+  it("sends everything again, without waiting, when the storage has forgotten the bytes", async () => {
+    storage.faults.push(
+      () => undefined,
+      () => undefined,
+      () => {
+        storage.stored = new Uint8Array();
+        return storage.answer(410);
+      },
+    );
+    await sendFile(options());
+    await expectComplete();
+    expect(renewals).toBe(1);
+    expect(waits).toEqual([]);
+    expect(storage.requests.slice(2)).toEqual(
+      [2, 0, 1, 2, 3, 4].map((n) => `bytes ${n * UNIT}-${Math.min(SIZE, (n + 1) * UNIT) - 1}/${SIZE}`),
+    );
+  });
+
+  it("gives up when the storage forgets the bytes again and again", async () => {
+    const forget = () => {
+      storage.stored = new Uint8Array();
+      return storage.answer(410);
+    };
+    for (let n = 0; n < 20; n += 1) storage.faults.push(() => undefined, forget);
+    await expect(sendFile(options())).rejects.toMatchObject({ status: 410 });
+    expect(renewals).toBe(5);
+  });
+
   it("ends when the server says that all bytes are stored already", async () => {
     storage.faults.push(() => storage.answer(404));
     const sent: number[] = [];

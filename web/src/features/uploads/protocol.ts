@@ -97,7 +97,8 @@ export async function sendFile(options: SendFileOptions): Promise<void> {
   const total = file.size;
   let session = options.session;
   let offset = session.offsetBytes;
-  let stored = offset ?? -1; // the most that the storage has told us of
+  let stored = offset ?? -1; // the most that this session has told us of
+  let furthest = stored; // the most that any session has
   let failures = 0;
   let renewals = 0;
   let largestChunk = Number.POSITIVE_INFINITY; // halved when something on the way refuses the size
@@ -142,7 +143,10 @@ export async function sendFile(options: SendFileOptions): Promise<void> {
       if (offset > stored) {
         stored = offset;
         failures = 0;
-        renewals = 0;
+        if (offset > furthest) {
+          furthest = offset;
+          renewals = 0; // a storage that forgets again and again is not followed for ever
+        }
       } else if (!asking || offset >= total) {
         await pause(answer); // it took nothing: not at once again
       }
@@ -158,6 +162,8 @@ export async function sendFile(options: SendFileOptions): Promise<void> {
       }
       session = renewed;
       offset = renewed.offsetBytes;
+      stored = offset ?? -1; // less than before, if the storage has forgotten the bytes
+      onProgress(offset ?? 0);
       continue;
     }
     if (answer.status === 0 || answer.status === 408 || answer.status === 429 || isPassing(answer.status)) {

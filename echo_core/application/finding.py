@@ -1,0 +1,62 @@
+"""Finding uploads whose "complete" never came: the tab was closed after the last byte, or the answer was lost.
+
+Each open upload has a time at which somebody looks for its object (``check_at``): minutes after it began, then ever
+more rarely, and at once when the storage tells of an object (``UploadHints``).
+"""
+
+from __future__ import annotations
+
+import structlog
+
+from echo_core.application.completing import FoundObject, complete_with
+from echo_core.application.ports import WorkerUnitsOfWork
+from echo_core.application.services import UploadServices
+from echo_core.domain.uploads import Upload
+from echo_core.plugin_api.errors import DomainError, EchoError, NotFoundError, RateLimitedError, UnavailableError
+
+log = structlog.get_logger("echo.uploads")
+
+BATCH = 20
+"""Uploads that are taken on at once; few, so that several workers share what there is."""
+
+
+class UploadFinder:
+    """Completes uploads in their owners' place. Only those of the storage that is configured: of others it knows
+    nothing."""
+
+    def __init__(self, *, services: UploadServices, units_of_work: WorkerUnitsOfWork) -> None:
+        self._services = services
+        self._units_of_work = units_of_work
+
+    async def look(self) -> None:
+        """Look for the object of every upload whose time has come. Trouble with one does not keep the others.
+
+        Raises ``UnavailableError``, ``RateLimitedError``: the storage or the database is away, and the rest would fare
+        no better.
+        """
+        while True:
+            async with self._units_of_work.for_worker() as uow:
+                due = await uow.uploads.claim_due(self._services.storage_name, BATCH)
+            if not due:
+                return
+            for upload in due:
+                await self._look_for(upload)
+
+    async def _look_for(self, upload: Upload) -> None:
+        try:
+            stored = await self._services.storage.stat(upload.storage_key)
+            found = FoundObject(stored=stored, filename=upload.filename)
+            completed = await complete_with(self._services, self._units_of_work.for_worker, upload, found)
+        except NotFoundError:
+            return  # bytes are missing
+        except (UnavailableError, RateLimitedError):
+            raise
+        except DomainError as error:
+            # Somebody was faster, or the object is not what was announced, or too large.
+            log.info("upload.not_completed", video_id=str(upload.video_id), code=error.code, error=error.message)
+        except EchoError as error:
+            log.warning("upload.check_failed", video_id=str(upload.video_id), code=error.code, error=error.message)
+        except Exception:
+            log.exception("upload.check_failed", video_id=str(upload.video_id))
+        else:
+            log.info("upload.found", video_id=str(upload.video_id), job_id=str(completed.job_id))

@@ -1,0 +1,203 @@
+"""Uploads whose "complete" never came: who looks, when, and what becomes of them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from echo_core.application import finding
+from echo_core.domain.ids import VideoId
+from echo_core.domain.jobs import Job, JobKind
+from echo_core.domain.uploads import Upload, UploadState
+from echo_core.plugin_api.errors import AuthError, ProviderError, RateLimitedError, UnavailableError
+from echo_core.plugin_api.steps import StepContext, StepResult
+from echo_core.plugin_api.storage import ObjectInfo
+from tests.integration.engine.conftest import DEADLINE_S, Farm, single
+
+pytestmark = pytest.mark.integration
+
+FILE = b"the bytes of a video"
+
+
+async def nothing(context: StepContext) -> StepResult:
+    return StepResult(output={})
+
+
+async def due(farm: Farm, *uploads: Upload, age: timedelta = timedelta(0)) -> None:
+    """The time to look for these has come, the first one first."""
+    async with farm.units_of_work.for_worker() as uow:
+        for number, upload in enumerate(uploads):
+            await uow.uploads._tx.execute(
+                sa.text(
+                    "update echo.uploads set created_at = created_at - cast(:age as interval), "
+                    "check_at = clock_timestamp() - cast(:late as interval) where video_id = :id"
+                ),
+                {"id": upload.video_id, "age": age, "late": timedelta(seconds=100 - number)},
+            )
+
+
+async def waits_for(farm: Farm, upload: Upload) -> timedelta:
+    """How long until somebody looks for its object."""
+    async with farm.units_of_work.for_worker() as uow:
+        found = await uow.uploads._tx.execute(
+            sa.text("select check_at - clock_timestamp() from echo.uploads where video_id = :id"),
+            {"id": upload.video_id},
+        )
+        return found.scalar_one()
+
+
+async def outcome(farm: Farm, video_id: VideoId) -> tuple[Upload, Job | None]:
+    async with farm.units_of_work.for_worker() as uow:
+        return await uow.uploads.get(video_id), await uow.jobs.find_for_video(video_id, JobKind.PROCESS)
+
+
+@pytest.fixture(autouse=True)
+def _pipeline(farm: Farm) -> None:
+    farm.use(single(nothing))
+
+
+async def test_whole_object_that_nobody_told_of_becomes_a_video(farm: Farm) -> None:
+    upload = await farm.begin()
+    stored = farm.storage.store(upload.storage_key, FILE, "video/mp4")
+    await due(farm, upload)
+    async with farm.worker():
+        async with asyncio.timeout(DEADLINE_S):
+            while (job := (await outcome(farm, upload.video_id))[1]) is None:
+                await asyncio.sleep(0.02)
+        job = await farm.finished(job.id)
+    found, _ = await outcome(farm, upload.video_id)
+    video = await farm.video(upload.video_id)
+    assert job.state == "succeeded"
+    assert found.completed_at is not None
+    assert found == replace(
+        upload,
+        state=UploadState.COMPLETED,
+        completed_at=found.completed_at,
+        size_bytes=len(FILE),
+        generation=stored.generation,
+        checksum=stored.checksum,
+    )
+    assert (video.size_bytes, video.filename) == (len(FILE), upload.filename)
+    types = [e.type for e in farm.events if e.video_id == upload.video_id]
+    assert types[:3] == ["video.created", "job.queued", "step.queued"]
+
+
+async def test_object_that_was_found_and_is_not_what_was_announced_is_quarantined(farm: Farm) -> None:
+    upload = await farm.begin()
+    farm.storage.store(upload.storage_key, FILE, "text/html")
+    await due(farm, upload)
+    await farm.upload_finder().look()
+    found, job = await outcome(farm, upload.video_id)
+    assert (found.state, found.quarantine_code, job) == (UploadState.QUARANTINED, "upload_content_type_mismatch", None)
+
+
+async def test_object_over_the_limit_is_found_and_stays_an_upload(farm: Farm) -> None:
+    farm.limits = replace(farm.limits, max_upload_bytes=len(FILE) - 1)
+    upload = await farm.begin()
+    farm.storage.store(upload.storage_key, FILE, "video/mp4")
+    await due(farm, upload)
+    await farm.upload_finder().look()
+    found, job = await outcome(farm, upload.video_id)
+    assert (found.state, job) == (UploadState.OPEN, None)
+
+
+@pytest.mark.parametrize(
+    ("age", "least", "most"),
+    [
+        (timedelta(0), timedelta(seconds=115), timedelta(seconds=120)),
+        (timedelta(minutes=40), timedelta(minutes=9), timedelta(minutes=11)),
+        (timedelta(hours=20), timedelta(minutes=59), timedelta(minutes=60)),
+    ],
+)
+async def test_the_longer_an_upload_takes_the_rarer_it_is_looked_at(
+    farm: Farm, age: timedelta, least: timedelta, most: timedelta
+) -> None:
+    upload = await farm.begin()
+    await due(farm, upload, age=age)
+    await farm.upload_finder().look()
+    assert least < await waits_for(farm, upload) <= most
+    assert (await outcome(farm, upload.video_id))[0].state is UploadState.OPEN
+
+
+async def test_only_uploads_are_looked_at_whose_time_has_come_and_that_are_in_this_storage(
+    farm: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    early, elsewhere, expired, closed, right = [await farm.begin() for _ in range(5)]
+    await due(farm, elsewhere, expired, closed, right)
+    async with farm.units_of_work.for_worker() as uow:
+        now = await uow.jobs.now()
+        await uow.uploads.save(replace(elsewhere, backend="other"))
+        await uow.uploads.save(replace(expired, expires_at=now))
+        await uow.uploads.save(replace(closed, state=UploadState.QUARANTINED))
+    asked: list[str] = []
+    stat = farm.storage.stat
+
+    async def noted(key: str) -> ObjectInfo:
+        asked.append(key)
+        return await stat(key)
+
+    monkeypatch.setattr(farm.storage, "stat", noted)
+    await farm.upload_finder().look()
+    assert asked == [right.storage_key]
+    assert timedelta(seconds=110) < await waits_for(farm, early) <= timedelta(minutes=2)
+
+
+@pytest.mark.parametrize("trouble", [AuthError("The bucket does not let us in."), ZeroDivisionError("a defect")])
+async def test_storage_trouble_with_one_upload_does_not_keep_the_others(
+    farm: Farm, monkeypatch: pytest.MonkeyPatch, trouble: Exception
+) -> None:
+    monkeypatch.setattr(finding, "BATCH", 1)
+    bad, good = await farm.begin(), await farm.begin()
+    farm.storage.store(good.storage_key, FILE, "video/mp4")
+    await due(farm, bad, good)
+    stat = farm.storage.stat
+
+    async def refuses_one(key: str) -> ObjectInfo:
+        if key == bad.storage_key:
+            raise trouble
+        return await stat(key)
+
+    monkeypatch.setattr(farm.storage, "stat", refuses_one)
+    await farm.upload_finder().look()
+    assert (await outcome(farm, bad.video_id))[0].state is UploadState.OPEN
+    assert (await outcome(farm, good.video_id))[0].state is UploadState.COMPLETED
+
+
+@pytest.mark.parametrize("error", [UnavailableError("The bucket does not answer."), RateLimitedError("Too many.")])
+async def test_storage_that_is_away_ends_the_round(
+    farm: Farm, monkeypatch: pytest.MonkeyPatch, error: ProviderError
+) -> None:
+    asked: list[str] = []
+
+    async def away(key: str) -> ObjectInfo:
+        asked.append(key)
+        raise error
+
+    first, second = await farm.begin(), await farm.begin()
+    await due(farm, first, second)
+    monkeypatch.setattr(farm.storage, "stat", away)
+    with pytest.raises(type(error)):
+        await farm.upload_finder().look()
+    assert asked == [first.storage_key]
+
+
+async def test_several_workers_share_what_is_due(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finding, "BATCH", 2)
+    uploads = [await farm.begin() for _ in range(8)]
+    for upload in uploads:
+        farm.storage.store(upload.storage_key, FILE, "video/mp4")
+    await due(farm, *uploads)
+    asked: list[str] = []
+    stat = farm.storage.stat
+
+    async def noted(key: str) -> ObjectInfo:
+        asked.append(key)
+        return await stat(key)
+
+    monkeypatch.setattr(farm.storage, "stat", noted)
+    await asyncio.gather(*(farm.upload_finder().look() for _ in range(4)))
+    assert sorted(asked) == sorted(upload.storage_key for upload in uploads)
