@@ -34,8 +34,8 @@ class UploadState(StrEnum):
 class Upload(StoredObject):
     """The one upload of a video. ``backend_state`` is a secret of the storage backend; never show it.
 
-    ``generation`` and ``checksum`` are those of the object that was looked at in ``backend`` when it was whole; only that
-    object, or a verified copy of it in another storage, is ever read, and none of a quarantined upload. ``size_bytes``
+    ``generation`` and ``checksum`` are those of the object that was looked at in ``backend`` when it was whole; only
+    that object, or a verified copy in another storage, is ever read, and none of a quarantined upload. ``size_bytes``
     is what was announced until then, and what the object has from then on. ``quarantine_code`` and
     ``quarantine_message`` say why it is quarantined.
     """

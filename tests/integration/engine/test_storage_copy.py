@@ -27,7 +27,7 @@ from echo_core.plugin_api.context import PluginContext
 from echo_core.plugin_api.errors import PreconditionFailedError
 from echo_core.plugin_api.storage import FetchFile, ListObjects, ObjectInfo, PutFile, StorageBackend
 from echo_core.testing.fake_storage import FakeStorage
-from tests.fakes.api import LIMITS, FakeTokens
+from tests.fakes.api import LIMITS, SEAL, FakeTokens
 from tests.integration.conftest import Database
 from tests.integration.engine.conftest import OWNER, Farm
 
@@ -156,7 +156,7 @@ async def house(farm: Farm, database: Database, tmp_path: Path) -> AsyncIterator
             return
 
         services = ApiServices(
-            units_of_work=PostgresUserUnitsOfWork(api, committed),
+            units_of_work=PostgresUserUnitsOfWork(api, committed, SEAL),
             storage=old,
             storage_name="local",
             tokens=FakeTokens(),
