@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -61,6 +62,18 @@ async def check_dependencies(settings: Settings, registry: PluginRegistry, secre
             free_bytes = (await backend.usage()).free_bytes
         return settings.storage.backend + (f", {free_bytes / 1e9:.1f} GB free" if free_bytes is not None else "")
 
+    async def examined() -> Sequence[DependencyCheck]:
+        begun = time.perf_counter()
+        async with asyncio.timeout(TIMEOUT_S), registry.open_storage() as backend:
+            findings = await backend.examine()
+        seconds = round((time.perf_counter() - begun) / max(1, len(findings)), 3)
+        return [
+            DependencyCheck(
+                name=f"storage {found.name}", ok=found.ok, detail=found.detail, remedy=found.remedy, seconds=seconds
+            )
+            for found in findings
+        ]
+
     async def transcoder() -> str:
         async with registry.open_transcoder() as opened:
             health = await opened.check()
@@ -87,7 +100,19 @@ async def check_dependencies(settings: Settings, registry: PluginRegistry, secre
     checks = {"database": database, "redis": redis, "storage": storage, "transcoder": transcoder}
     if settings.identity:
         checks["identity"] = identity
-    return [await _try(name, check) for name, check in checks.items()]
+    tried: list[DependencyCheck] = []
+    for name, check in checks.items():
+        tried.append(await _try(name, check))
+        if name == "storage" and tried[-1].ok:
+            try:
+                tried += await examined()
+            except (EchoError, TimeoutError) as error:
+                tried.append(await _try("storage setup", partial(_raise, error)))
+    return tried
+
+
+async def _raise(error: Exception) -> str:
+    raise error
 
 
 async def _try(name: str, check: Callable[[], Awaitable[str]]) -> DependencyCheck:

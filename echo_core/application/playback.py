@@ -34,10 +34,12 @@ from echo_core.domain.playlists import (
 from echo_core.domain.uploads import UploadState
 from echo_core.domain.users import User
 from echo_core.domain.videos import Video
-from echo_core.plugin_api.storage import ReadObject, ReadUrl, SignedUrl
+from echo_core.plugin_api.storage import ReadMethod, ReadObject, ReadUrl, SignedUrl
 
 MAX_STORYBOARD_INDEX_BYTES = 4 << 20
 """A cue takes about 80 bytes, so this is a storyboard of over 50,000 pictures: more is not ours."""
+AT_ONCE_EXPIRES_IN_S = 900
+"""Lifetime of addresses of pictures and captions, which nobody comes back to; media is read for as long as it plays."""
 RENDITION_SUFFIX = ".mp4"
 CAPTIONS_SUFFIX = ".vtt"
 
@@ -228,7 +230,7 @@ async def get_media_playlist(services: ApiServices, user: User, video_id: VideoI
     return media_playlist(signed.url, artefact.init_length_bytes, artefact.segments)
 
 
-async def get_poster_url(services: ApiServices, user: User, video_id: VideoId) -> SignedUrl:
+async def get_poster_url(services: ApiServices, user: User, video_id: VideoId, method: ReadMethod = "GET") -> SignedUrl:
     """A signed URL of the poster. Raises ``UnknownEntityError``."""
     async with services.units_of_work.for_user(user) as uow:
         video = await uow.videos.get(video_id)
@@ -236,7 +238,7 @@ async def get_poster_url(services: ApiServices, user: User, video_id: VideoId) -
     poster = poster_of(video, artefacts)
     if poster is None:
         raise UnknownEntityError("This video has no poster (yet).")
-    return await _signed(services, poster)
+    return await _loaded_at_once(services, poster, method)
 
 
 def posters_of(artefacts: Sequence[Artefact]) -> list[Artefact]:
@@ -256,12 +258,16 @@ def poster_of(video: Video, artefacts: Sequence[Artefact]) -> Artefact | None:
     return chosen or max(posters, key=lambda a: _number(a, "score"), default=None)
 
 
-async def get_poster_choice_url(services: ApiServices, user: User, video_id: VideoId, name: str) -> SignedUrl:
+async def get_poster_choice_url(
+    services: ApiServices, user: User, video_id: VideoId, name: str, method: ReadMethod = "GET"
+) -> SignedUrl:
     """A signed URL of one of the pictures to choose from. Raises ``UnknownEntityError``."""
-    return await _signed(services, await _find(services, user, video_id, POSTER_KIND, name))
+    return await _loaded_at_once(services, await _find(services, user, video_id, POSTER_KIND, name), method)
 
 
-async def get_preview_url(services: ApiServices, user: User, video_id: VideoId) -> SignedUrl:
+async def get_preview_url(
+    services: ApiServices, user: User, video_id: VideoId, method: ReadMethod = "GET"
+) -> SignedUrl:
     """A signed URL of the moving picture. Raises ``UnknownEntityError``."""
     async with services.units_of_work.for_user(user) as uow:
         await uow.videos.get(video_id)
@@ -269,7 +275,7 @@ async def get_preview_url(services: ApiServices, user: User, video_id: VideoId) 
     preview = next((a for a in artefacts if a.kind == PREVIEW_KIND), None)
     if preview is None:
         raise UnknownEntityError("This video has no preview (yet).")
-    return await _signed(services, preview)
+    return await _loaded_at_once(services, preview, method)
 
 
 async def get_captions_playlist(services: ApiServices, user: User, video_id: VideoId, name: str) -> str:
@@ -279,9 +285,12 @@ async def get_captions_playlist(services: ApiServices, user: User, video_id: Vid
     return captions_playlist(signed.url, sum(segment.duration_s for segment in artefact.segments))
 
 
-async def get_captions_url(services: ApiServices, user: User, video_id: VideoId, name: str) -> SignedUrl:
+async def get_captions_url(
+    services: ApiServices, user: User, video_id: VideoId, name: str, method: ReadMethod = "GET"
+) -> SignedUrl:
     """A signed URL of the WebVTT of one caption track. Raises ``UnknownEntityError``."""
-    return await _signed(services, await _find(services, user, video_id, CAPTIONS_KIND, name + CAPTIONS_SUFFIX))
+    found = await _find(services, user, video_id, CAPTIONS_KIND, name + CAPTIONS_SUFFIX)
+    return await _loaded_at_once(services, found, method)
 
 
 async def get_storyboard_index(services: ApiServices, user: User, video_id: VideoId, token: str) -> str:
@@ -301,12 +310,16 @@ async def get_storyboard_index(services: ApiServices, user: User, video_id: Vide
     return with_sheet_uris(text.decode(), lambda sheet: f"storyboard/{sheet}{query}")
 
 
-async def get_sheet_url(services: ApiServices, user: User, video_id: VideoId, name: str) -> SignedUrl:
+async def get_sheet_url(
+    services: ApiServices, user: User, video_id: VideoId, name: str, method: ReadMethod = "GET"
+) -> SignedUrl:
     """A signed URL of one storyboard sheet. Raises ``UnknownEntityError``."""
-    return await _signed(services, await _find(services, user, video_id, STORYBOARD_SHEET_KIND, name))
+    return await _loaded_at_once(services, await _find(services, user, video_id, STORYBOARD_SHEET_KIND, name), method)
 
 
-async def get_source_url(services: ApiServices, user: User, video_id: VideoId, *, download: bool) -> SignedUrl:
+async def get_source_url(
+    services: ApiServices, user: User, video_id: VideoId, *, download: bool, method: ReadMethod = "GET"
+) -> SignedUrl:
     """A signed URL of the uploaded file itself; it answers ranges. Raises ``UnknownEntityError``, ``NotPlayableError``.
 
     Pinned to the bytes that were verified.
@@ -323,6 +336,7 @@ async def get_source_url(services: ApiServices, user: User, video_id: VideoId, *
             generation=upload.pin(services.storage_name),
             content_type=upload.content_type,
             filename=video.filename if download else None,
+            method=method,
         )
     )
 
@@ -336,12 +350,21 @@ async def _find(services: ApiServices, user: User, video_id: VideoId, kind: str,
     return artefact
 
 
-async def _signed(services: ApiServices, artefact: Artefact) -> SignedUrl:
+async def _loaded_at_once(services: ApiServices, artefact: Artefact, method: ReadMethod) -> SignedUrl:
+    """The address of what a page loads whole as soon as it has it."""
+    lifetime_s = min(AT_ONCE_EXPIRES_IN_S, services.limits.url_expires_in_s)
+    return await _signed(services, artefact, lifetime_s, method)
+
+
+async def _signed(
+    services: ApiServices, artefact: Artefact, expires_in_s: int | None = None, method: ReadMethod = "GET"
+) -> SignedUrl:
     return await services.storage.read_url(
         ReadUrl(
             key=artefact.storage_key,
-            expires_in_s=services.limits.url_expires_in_s,
+            expires_in_s=services.limits.url_expires_in_s if expires_in_s is None else expires_in_s,
             generation=artefact.pin(services.storage_name),
             content_type=artefact.content_type,
+            method=method,
         )
     )

@@ -26,6 +26,7 @@ from echo_core.plugin_api.storage import (
     BeginUpload,
     ResumeUpload,
     UploadOffset,
+    UploadProtocol,
     UploadRef,
     UploadTicket,
 )
@@ -35,12 +36,14 @@ log = structlog.get_logger("echo.uploads")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BeginUploadCommand:
-    """Announce a file. ``origin`` is the browser's, for storages that bind an upload to it."""
+    """Announce a file. ``origin`` is the browser's, for storages that bind an upload to it; ``protocols``: what the
+    client speaks beside the resumable one."""
 
     filename: str
     content_type: str
     size_bytes: int | None = None
     origin: str | None = None
+    protocols: tuple[UploadProtocol, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,6 +91,7 @@ async def begin_upload(services: ApiServices, user: User, command: BeginUploadCo
             max_size_bytes=limit,
             expires_in_s=services.limits.upload_expires_in_s,
             origin=command.origin,
+            protocols=("google-resumable", *command.protocols),
         )
     )
     accepted = replace(command, filename=filename, content_type=content_type)

@@ -142,6 +142,9 @@ class ReadObject:
     generation: str | None = None
 
 
+ReadMethod = Literal["GET", "HEAD"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class ReadUrl:
     """Ask for a signed URL. ``filename`` (when given) makes browsers download under that name. ``method``: what it is
@@ -152,7 +155,7 @@ class ReadUrl:
     generation: str | None = None
     content_type: str | None = None
     filename: str | None = None
-    method: Literal["GET", "HEAD"] = "GET"
+    method: ReadMethod = "GET"
 
 
 @dataclass(frozen=True, kw_only=True)

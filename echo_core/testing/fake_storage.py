@@ -24,6 +24,7 @@ from echo_core.plugin_api import (
     ObjectPage,
     PreconditionFailedError,
     PutFile,
+    ReadMethod,
     ReadObject,
     ReadUrl,
     ResumeUpload,
@@ -71,6 +72,7 @@ class Grant:
     generation: str | None = None
     content_type: str | None = None
     filename: str | None = None
+    method: ReadMethod = "GET"
 
 
 class FakeStorage(StorageBackend):
@@ -148,6 +150,7 @@ class FakeStorage(StorageBackend):
                 generation=request.generation,
                 content_type=request.content_type,
                 filename=request.filename,
+                method=request.method,
             ),
             request.expires_in_s,
         )

@@ -62,7 +62,7 @@ def answer_request(storage: FakeStorage, method: str, target: str, headers: Mapp
     if storage.clock.now().timestamp() >= grant.expires_at_s:
         return _problem(403, "signed_url_expired")
     try:
-        if grant.access == "read" and method in {"GET", "HEAD"}:
+        if grant.access == "read" and method == grant.method:  # as strict as the strictest
             return _read(storage, grant, headers if method == "GET" else {})
         if grant.access == "upload" and method == "DELETE":
             return Answer(status=499 if storage.uploads.pop(grant.subject, None) else 410)

@@ -119,6 +119,27 @@ class ResumableSender:
                     stored = None
         self._on_sent(self._source.size_bytes)
 
+    async def send_at_once(self) -> None:
+        """Send all of it in one PUT with the destination's headers and no others (``signed-put``).
+
+        Raises ``SessionGoneError`` whenever it is not sure that the storage has it: resuming tells what it has, and by
+        which way to go on.
+        """
+        with self._source.open() as file:
+            self._source.check_unchanged(file)
+            headers = {**self._to.headers, "Content-Length": str(self._source.size_bytes)}
+            try:
+                answer = await self._client.put(
+                    self._to.url, headers=headers, content=self._pieces(file, 0, self._source.size_bytes)
+                )
+            except httpx2.TransportError as error:
+                problem = cannot_connect(self._to.url, error)
+                raise SessionGoneError(ApiError(0, problem.message, code=problem.code)) from error
+        # Where the key is taken, by an answer that was lost, completing tells whether it is this file.
+        if answer.status_code not in {http.HTTPStatus.OK, http.HTTPStatus.CREATED, http.HTTPStatus.PRECONDITION_FAILED}:
+            raise SessionGoneError(problem_of(answer))
+        self._on_sent(self._source.size_bytes)
+
     async def _ask(self) -> httpx2.Response:
         headers = {**self._to.headers, "Content-Range": f"bytes */{self._source.size_bytes}"}
         return await self._client.put(self._to.url, headers=headers, content=b"")

@@ -177,15 +177,39 @@ class RoundTrip:
                     "the headers Content-Range, Content-Type and (exposed) Range.",
                 )
             checked.append(origin)
+        if self._page is not None:
+            await self._check_answers(self._page)
         return f"allowed: {', '.join(checked)}" if checked else "same origin as the web application, none needed"
+
+    @property
+    def _page(self) -> str | None:
+        """The origin of the page that uploads, if that is not the storage's own."""
+        page = self._origins[0] if self._origins else None
+        return None if page == origin_of(self._upload_url) else page
+
+    async def _check_answers(self, page: str) -> None:
+        """A preflight lets a page send; what it may read is in the answers themselves (Fetch standard, CORS check)."""
+        answer = await self._fetch(
+            "PUT", self._upload_url, {"Origin": page, "Content-Range": f"bytes */{self._clip.stat().st_size}"}
+        )
+        missing = missing_answers(answer.headers, page)
+        if missing:
+            raise CliError(
+                f"Pages of {page} cannot read how far an upload to {origin_of(self._upload_url)} is: "
+                f"{', '.join(missing)}.",
+                code="cors_missing",
+                remedy="Expose the header Range to the origin; for a bucket, list it in responseHeader of its CORS "
+                "configuration.",
+            )
 
     async def _upload(self) -> str:
         session = self._begun
         source = source_file(self._clip)
         if session.upload is None:
             raise CliError("The server did not say how to upload.", code="unexpected_answer")
+        headers = {**session.upload.headers, **({"Origin": self._page} if self._page else {})}
         destination = Destination(
-            url=self._upload_url, headers=session.upload.headers, chunk_size_bytes=session.upload.chunk_size_bytes
+            url=self._upload_url, headers=headers, chunk_size_bytes=session.upload.chunk_size_bytes
         )
         sender = ResumableSender(
             self._http, source, destination, backoff=Backoff(max_tries=3), on_sent=lambda offset: None
@@ -252,9 +276,17 @@ class RoundTrip:
     async def _segment(self) -> str:
         part = self._part
         end = part.start + (part.length or 1024) - 1
-        answer = await self._fetch("GET", part.url, {"Range": f"bytes={part.start}-{end}"})
+        page = self._origins[0] if self._origins and self._origins[0] != origin_of(part.url) else None
+        wanted = {"Range": f"bytes={part.start}-{end}", **({"Origin": page} if page else {})}
+        answer = await self._fetch("GET", part.url, wanted)
         if not answer.is_success:
             raise problem_of(answer)
+        if page and not _lets_in(answer.headers, page):
+            raise CliError(
+                f"Pages of {page} may not read from {origin_of(part.url)}.",
+                code="cors_missing",
+                remedy="Let the origin read there (GET, header Range); for a bucket, by its CORS configuration.",
+            )
         if answer.status_code != 206 or (part.length is not None and len(answer.content) != part.length):
             raise CliError(
                 f"{origin_of(part.url)} does not answer range requests: {answer.status_code}, "
@@ -292,7 +324,7 @@ def origin_of(url: str) -> str:
 def missing_permissions(headers: httpx2.Headers, origin: str) -> list[str]:
     """What a preflight's answer lacks for a PUT with our headers from ``origin``, in words."""
     missing = []
-    if headers.get("access-control-allow-origin") not in {"*", origin}:
+    if not _lets_in(headers, origin):
         missing.append("Access-Control-Allow-Origin does not name it")
     if "PUT" not in _listed(headers, "access-control-allow-methods", str.upper):
         missing.append("Access-Control-Allow-Methods lacks PUT")
@@ -301,6 +333,19 @@ def missing_permissions(headers: httpx2.Headers, origin: str) -> list[str]:
     if lacking:
         missing.append(f"Access-Control-Allow-Headers lacks {', '.join(lacking)}")
     return missing
+
+
+def missing_answers(headers: httpx2.Headers, origin: str) -> list[str]:
+    """What an answer to our PUT lacks for a page of ``origin`` to go on with an upload, in words."""
+    if not _lets_in(headers, origin):
+        return ["Access-Control-Allow-Origin does not name it"]
+    if not {"range", "*"} & _listed(headers, "access-control-expose-headers", str.lower):
+        return ["Access-Control-Expose-Headers lacks Range"]
+    return []
+
+
+def _lets_in(headers: httpx2.Headers, origin: str) -> bool:
+    return headers.get("access-control-allow-origin") in {"*", origin}
 
 
 def _listed(headers: httpx2.Headers, name: str, fold: Callable[[str], str]) -> set[str]:

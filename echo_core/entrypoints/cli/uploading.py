@@ -19,7 +19,7 @@ from echo_core.entrypoints.cli.sources import SourceFile
 
 MAX_FRESH_ADDRESSES = 5
 """How often one run asks for another upload address: they live a day, so more means that something else is wrong."""
-SUPPORTED_PROTOCOL = "google-resumable"
+RESUMABLE, IN_ONE_PUT = "google-resumable", "signed-put"
 _COMPLETED = "upload_completed"
 _KEY_REUSED = "idempotency_key_reused"
 """The record is of an echoctl that announced the same file in other words."""
@@ -105,6 +105,7 @@ class Uploader:
             "filename": self.source.path.name,
             "contentType": self.source.content_type,
             "sizeBytes": self.source.size_bytes,
+            "protocols": [RESUMABLE, IN_ONE_PUT],
         }
         record = self.remembered.record
         try:
@@ -147,7 +148,7 @@ class Uploader:
         if session.complete or session.upload_url is None or session.upload is None:
             self.view.sent(self.source.size_bytes)
             return
-        if session.upload.protocol != SUPPORTED_PROTOCOL:
+        if session.upload.protocol not in {RESUMABLE, IN_ONE_PUT}:
             raise CliError(
                 f"The server wants uploads by {session.upload.protocol!r}, which this echoctl does not speak.",
                 code="protocol_not_supported",
@@ -159,7 +160,10 @@ class Uploader:
             chunk_size_bytes=session.upload.chunk_size_bytes,
         )
         sender = ResumableSender(self.http, self.source, destination, backoff=self.backoff, on_sent=self.view.sent)
-        await sender.send(fresh=fresh)
+        if session.upload.protocol == IN_ONE_PUT:
+            await sender.send_at_once()
+        else:
+            await sender.send(fresh=fresh)
 
     async def _complete(self) -> CompletedUpload:
         record = self.remembered.record

@@ -25,7 +25,7 @@ from echo_core.entrypoints.http.parameters import path_uuid, read_query
 from echo_core.entrypoints.http.requests import PlaybackQuery, PosterQuery, Query, SourceQuery
 from echo_core.entrypoints.http.state import is_anybody, services_of, user_of
 from echo_core.plugin_api.errors import InvalidRequestError
-from echo_core.plugin_api.storage import SignedUrl, validate_key
+from echo_core.plugin_api.storage import ReadMethod, SignedUrl, validate_key
 
 PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
 EMBEDDABLE = {"Cross-Origin-Resource-Policy": "cross-origin"}
@@ -41,6 +41,11 @@ def _text(text: str, media_type: str) -> Response:
 
 def _redirect(signed: SignedUrl) -> Response:
     return Response(status_code=302, headers={"Location": signed.url, "Cache-Control": REDIRECT_CACHE, **EMBEDDABLE})
+
+
+def _method(request: Request) -> ReadMethod:
+    """What the client will send to where it is led: signatures may cover it."""
+    return "HEAD" if request.method == "HEAD" else "GET"
 
 
 def _video_id(request: Request) -> VideoId:
@@ -72,19 +77,23 @@ async def _media(request: Request) -> Response:
 
 async def _poster(request: Request) -> Response:
     read_query(request, PosterQuery)
-    return _redirect(await get_poster_url(services_of(request), user_of(request), _video_id(request)))
+    return _redirect(await get_poster_url(services_of(request), user_of(request), _video_id(request), _method(request)))
 
 
 async def _poster_choice(request: Request) -> Response:
     read_query(request, PlaybackQuery)
     return _redirect(
-        await get_poster_choice_url(services_of(request), user_of(request), _video_id(request), _part_name(request))
+        await get_poster_choice_url(
+            services_of(request), user_of(request), _video_id(request), _part_name(request), _method(request)
+        )
     )
 
 
 async def _preview(request: Request) -> Response:
     read_query(request, PlaybackQuery)
-    return _redirect(await get_preview_url(services_of(request), user_of(request), _video_id(request)))
+    return _redirect(
+        await get_preview_url(services_of(request), user_of(request), _video_id(request), _method(request))
+    )
 
 
 async def _captions_playlist(request: Request) -> Response:
@@ -96,7 +105,9 @@ async def _captions_playlist(request: Request) -> Response:
 async def _captions(request: Request) -> Response:
     read_query(request, PlaybackQuery)
     return _redirect(
-        await get_captions_url(services_of(request), user_of(request), _video_id(request), _part_name(request))
+        await get_captions_url(
+            services_of(request), user_of(request), _video_id(request), _part_name(request), _method(request)
+        )
     )
 
 
@@ -111,7 +122,9 @@ async def _storyboard(request: Request) -> Response:
 async def _sheet(request: Request) -> Response:
     read_query(request, PlaybackQuery)
     return _redirect(
-        await get_sheet_url(services_of(request), user_of(request), _video_id(request), _part_name(request))
+        await get_sheet_url(
+            services_of(request), user_of(request), _video_id(request), _part_name(request), _method(request)
+        )
     )
 
 
@@ -120,7 +133,9 @@ async def _source(request: Request) -> Response:
     if is_anybody(request):
         # The file as it came, with its name and whatever a camera wrote into it, is the owner's alone.
         raise UnknownEntityError("This video has no such part.")
-    signed = await get_source_url(services_of(request), user_of(request), _video_id(request), download=query.download)
+    signed = await get_source_url(
+        services_of(request), user_of(request), _video_id(request), download=query.download, method=_method(request)
+    )
     return _redirect(signed)
 
 

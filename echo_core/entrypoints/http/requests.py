@@ -10,6 +10,7 @@ from pydantic.alias_generators import to_camel
 
 from echo_core.domain import texts
 from echo_core.domain.videos import VideoStatus, Visibility
+from echo_core.plugin_api.storage import UploadProtocol
 
 MAX_PAGE = 100
 DEFAULT_PAGE = 50
@@ -66,12 +67,17 @@ class Query(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel)
 
 
+Protocols = Annotated[tuple[UploadProtocol, ...], Field(max_length=8, strict=False)]
+
+
 class SignedUploadUrlRequest(Body):
-    """A file that a person chose. Without ``sizeBytes`` the size is announced with the first bytes."""
+    """A file that a person chose. Without ``sizeBytes`` the size is announced with the first bytes. ``protocols``:
+    those that the client speaks; with ``signed-put`` among them a small file may go in one request."""
 
     filename: Name
     content_type: ContentType
     size_bytes: Annotated[int, Field(ge=0, le=MAX_SIZE_BYTES)] | None = None
+    protocols: Protocols = ("google-resumable",)
 
 
 Checksum = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]{1,16}:(?:[0-9a-f]{2}){4,64}$")]

@@ -21,7 +21,8 @@ class Model(msgspec.Struct, rename="camel", kw_only=True):
 
 
 class UploadTarget(Model):
-    """How to send the bytes: Google's resumable protocol. ``chunkSizeBytes`` null: in one piece is fine."""
+    """How to send the bytes: by Google's resumable protocol (``google-resumable``; ``chunkSizeBytes`` null: in one
+    piece is fine), or, to clients that asked for it, in one PUT with exactly these headers (``signed-put``)."""
 
     protocol: str
     method: str

@@ -26,6 +26,7 @@ async def _begin(request: Request) -> Response:
             content_type=body.content_type,
             size_bytes=body.size_bytes,
             origin=request.headers.get("origin"),
+            protocols=tuple(name for name in body.protocols if name != "google-resumable"),
         ),
     )
     answer = responses.SignedUploadUrl(
@@ -86,7 +87,9 @@ OPERATIONS = (
         description=(
             "Creates a video that awaits its bytes and says where they go. Send them with `PUT` to `uploadUrl` by "
             "Google's resumable protocol (`Content-Range`, 308 with `Range`, `bytes */size` to ask), in one piece or "
-            "in chunks. A video that is never completed disappears by itself."
+            "in chunks. Only a client that says so in `protocols` may get `signed-put` as `upload.protocol`: then the "
+            "whole file goes in one `PUT` with exactly `upload.headers`; whatever comes of it, resuming leads on. A "
+            "video that is never completed disappears by itself."
         ),
         tag="uploads",
         body=SignedUploadUrlRequest,

@@ -41,7 +41,13 @@ from echo_storage_gcs import transfers
 from echo_storage_gcs.calls import Calls, Stop
 from echo_storage_gcs.client import load_credentials, open_client, open_session
 from echo_storage_gcs.config import MIB, GcsConfig
-from echo_storage_gcs.errors import object_changed, object_exists, range_not_satisfiable, upload_gone
+from echo_storage_gcs.errors import (
+    ChecksumMismatchError,
+    object_changed,
+    object_exists,
+    range_not_satisfiable,
+    upload_gone,
+)
 from echo_storage_gcs.notifications import PushReceiver
 from echo_storage_gcs.sessions import LIFETIME_S, NOTHING_BEFORE, Seal, Sessions, UploadState
 from echo_storage_gcs.signing import UrlSigner, Wanted, signing_credentials
@@ -249,11 +255,18 @@ class GcsStorage(StorageBackend):
         info = await self._pinned(request.key, request.generation)
         await asyncio.to_thread(transfers.create_target, request.path, info.size_bytes)
         try:
-            await self._fetch_parts(info, request.path)
-            await self.calls.transfer(lambda stop: transfers.check_file(request.path, info.checksum, stop))
+            try:
+                await self._fetch_checked(info, request.path)
+            except ChecksumMismatchError:
+                _log.warning("storage.fetched_damaged", extra={"key": info.key})
+                await self._fetch_checked(info, request.path)  # on the way, most likely: not a second time
         except BaseException:
             request.path.unlink(missing_ok=True)
             raise
+
+    async def _fetch_checked(self, info: ObjectInfo, path: Path) -> None:
+        await self._fetch_parts(info, path)
+        await self.calls.transfer(lambda stop: transfers.check_file(path, info.checksum, stop))
 
     async def _fetch_parts(self, info: ObjectInfo, path: Path) -> None:
         starts = iter(range(0, info.size_bytes, PART_BYTES))

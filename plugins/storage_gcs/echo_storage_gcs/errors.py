@@ -30,6 +30,10 @@ _AGAIN = frozenset({408, 500, 502, 503, 504})
 ASK_SETUP = "The operator can see with 'echoctl gcs setup' which permissions and settings the bucket lacks."
 
 
+class ChecksumMismatchError(ProviderError):
+    """Bytes arrived that are not those that were sent."""
+
+
 def from_google(error: Exception) -> Exception:
     """The error of Echo for one of Google's; anything else (a full disk, a defect) comes back as it is."""
     if isinstance(error, EchoError):
@@ -142,9 +146,9 @@ def range_not_satisfiable() -> InvalidRequestError:
     return InvalidRequestError("This range lies outside the object.", code="range_not_satisfiable")
 
 
-def checksum_mismatch() -> ProviderError:
-    """Bytes arrived that are not those that were sent."""
-    return ProviderError(
+def checksum_mismatch() -> ChecksumMismatchError:
+    """See ``ChecksumMismatchError``."""
+    return ChecksumMismatchError(
         "The bytes that arrived are not those that were sent (CRC32C).",
         code="checksum_mismatch",
         remedy="Try again; if it stays so, the object is damaged: restore it, or upload the video again.",

@@ -36,7 +36,7 @@ async def examine(storage: GcsStorage, origins: Sequence[str]) -> Sequence[Stora
     return [
         await _finding("permissions", lambda: _permissions(storage)),
         await _finding("signing", lambda: _signing(storage)),
-        await _finding("write, read, delete", lambda: _round_trip(storage)),
+        await _finding("objects", lambda: _round_trip(storage)),
         await _finding("cors", lambda: _cors(storage, origins)),
     ]
 
@@ -92,7 +92,7 @@ async def _round_trip(storage: GcsStorage) -> StorageFinding:
     if read != PROBE[5:]:
         raise checksum_mismatch()
     await storage.delete(key)
-    return StorageFinding(name="write, read, delete", ok=True, detail=f"in {storage.config.bucket}")
+    return StorageFinding(name="objects", ok=True, detail=f"written, read and deleted in {storage.config.bucket}")
 
 
 async def _cors(storage: GcsStorage, origins: Sequence[str]) -> StorageFinding:

@@ -89,12 +89,16 @@ async def test_big_source_comes_in_parts(storage, gcs: FakeGcs, tmp_path) -> Non
 
 
 async def test_damaged_bytes_are_not_taken_for_the_source(storage, gcs: FakeGcs, tmp_path) -> None:
-    await put_bytes(storage, tmp_path, "a", os.urandom(MIB))
+    data = os.urandom(MIB)
+    await put_bytes(storage, tmp_path, "a", data)
     gcs.faults.add(method="GET", path="alt=media", corrupt=True)
+    await storage.fetch_file(FetchFile(key="a", path=tmp_path / "target"))
+    assert (tmp_path / "target").read_bytes() == data  # it was fetched again
+    (tmp_path / "target").unlink()
+    gcs.faults.add(method="GET", path="alt=media", corrupt=True, times=2)
     with raises_code(ProviderError, "checksum_mismatch"):
         await storage.fetch_file(FetchFile(key="a", path=tmp_path / "target"))
     assert not (tmp_path / "target").exists()
-    await storage.fetch_file(FetchFile(key="a", path=tmp_path / "target"))
 
 
 async def test_cancelled_fetch_leaves_nothing_and_does_not_go_on(storage, gcs: FakeGcs, tmp_path) -> None:

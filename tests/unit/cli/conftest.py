@@ -72,6 +72,8 @@ class FakeEcho:
         self.away = 0
         """So many readings of a job are answered 503."""
         """Statuses that PUTs answer, one each, before anything is stored."""
+        self.in_one_put = False
+        """New uploads go in one signed PUT, for clients that can."""
         self.forgets = 0
         """So many completions find that the storage has forgotten the upload."""
         self.spoilt = "none"
@@ -108,6 +110,7 @@ class FakeEcho:
             Route(f"{api}/{{id}}", self._delete, methods=["DELETE"]),
             Route(api, self._list),
             Route("/bytes/{id}/{session}", self._put, methods=["PUT"]),
+            Route("/at-once/{id}/{session}", self._put_at_once, methods=["PUT"]),
             WebSocketRoute("/ws/jobs/status/{user}", self._ws),
         ]
         return Starlette(routes=routes)
@@ -126,7 +129,11 @@ class FakeEcho:
             body = await request.json()
             video = FakeVideo(str(uuid.uuid4()), body["sizeBytes"], Path(body["filename"]).stem)
             self.videos[video.id] = video
-            self.answers[key] = {"videoId": video.id, "storagePath": f"videos/{video.id}/source", **self._where(video)}
+            where = self._where(video)
+            if self.in_one_put and "signed-put" in body["protocols"]:
+                where["upload"] |= {"protocol": "signed-put", "chunkSizeBytes": None}
+                where["uploadUrl"] = where["uploadUrl"].replace("/bytes/", "/at-once/")
+            self.answers[key] = {"videoId": video.id, "storagePath": f"videos/{video.id}/source", **where}
         return JSONResponse(self.answers[key], 201)
 
     def _where(self, video: FakeVideo) -> dict[str, Any]:
@@ -172,6 +179,16 @@ class FakeEcho:
             return JSONResponse({})
         headers = {"Range": f"bytes=0-{len(video.stored) - 1}"} if video.stored else {}
         return Response(status_code=308, headers=headers)
+
+    async def _put_at_once(self, request: Request) -> Response:
+        assert "content-range" not in request.headers
+        assert request.headers["x-signed"] == "1"
+        self.ranges.append("all")
+        body = await request.body()
+        if self.faults:
+            return problem(self.faults.popleft(), "boom", "Boom.")
+        self.videos[request.path_params["id"]].stored[:] = body
+        return Response(status_code=200)
 
     async def _complete(self, request: Request) -> Response:
         if refused := self._refused(request):

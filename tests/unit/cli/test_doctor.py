@@ -11,7 +11,14 @@ import pytest
 from echo_core import bootstrap
 from echo_core.entrypoints.cli.examination import Examination, Hop
 from echo_core.entrypoints.cli.problems import CliError
-from echo_core.entrypoints.cli.round_trip import CLIP, Part, first_address, first_part, missing_permissions
+from echo_core.entrypoints.cli.round_trip import (
+    CLIP,
+    Part,
+    first_address,
+    first_part,
+    missing_answers,
+    missing_permissions,
+)
 
 ORIGIN = "https://app.example"
 ALLOWED = {
@@ -39,6 +46,22 @@ async def test_hop_lets_defects_through() -> None:
 
     with pytest.raises(ZeroDivisionError):
         await Examination(lambda hop: None).hop("x", defect)
+
+
+@pytest.mark.parametrize(
+    ("headers", "words"),
+    [
+        ({"access-control-allow-origin": ORIGIN, "access-control-expose-headers": "ETag, range"}, []),
+        ({"access-control-allow-origin": "*", "access-control-expose-headers": "*"}, []),
+        ({"access-control-allow-origin": ORIGIN, "access-control-expose-headers": "ETag"}, ["lacks Range"]),
+        ({"access-control-allow-origin": ORIGIN}, ["lacks Range"]),
+        ({"access-control-expose-headers": "Range"}, ["Allow-Origin"]),
+    ],
+)
+def test_what_answers_to_a_page_lack(headers: dict[str, str], words: list[str]) -> None:
+    found = missing_answers(httpx2.Headers(headers), ORIGIN)
+    assert len(found) == len(words)
+    assert all(word in sentence for word, sentence in zip(words, found, strict=True))
 
 
 def test_skipped_hops_are_no_failure() -> None:

@@ -52,6 +52,26 @@ def test_upload_sends_whole_chunks_and_the_rest(echo: Any, echoctl: Any, video: 
     assert echo.ranges == [f"bytes 0-262143/{size}", f"bytes 262144-524287/{size}", f"bytes 524288-655359/{size}"]
 
 
+def test_upload_goes_in_one_put_where_the_storage_likes_that(echo: Any, echoctl: Any, video: Path) -> None:
+    echo.in_one_put = True
+    assert echoctl("upload", video, fake=echo).code == 0
+    assert bytes(only(echo).stored) == video.read_bytes()
+    assert echo.ranges == ["all"]
+
+
+@pytest.mark.parametrize("status", [400, 403, 412, 503])
+def test_upload_goes_on_by_the_resumable_way_when_one_put_fails(
+    echo: Any, echoctl: Any, video: Path, status: int
+) -> None:
+    echo.in_one_put = True
+    echo.faults.append(status)
+    assert echoctl("upload", video, fake=echo).code == 0
+    assert bytes(only(echo).stored) == video.read_bytes()
+    assert len(echo.videos) == 1
+    assert echo.ranges[0] == "all"
+    assert all(span.startswith("bytes") for span in echo.ranges[1:])
+
+
 def test_upload_sets_the_title_before_sending(echo: Any, echoctl: Any, video: Path) -> None:
     echoctl("upload", video, "--title", "Our holiday", fake=echo)
     assert only(echo).title == "Our holiday"

@@ -115,7 +115,7 @@ export interface paths {
         put?: never;
         /**
          * Begin an upload
-         * @description Creates a video that awaits its bytes and says where they go. Send them with `PUT` to `uploadUrl` by Google's resumable protocol (`Content-Range`, 308 with `Range`, `bytes *\/size` to ask), in one piece or in chunks. A video that is never completed disappears by itself.
+         * @description Creates a video that awaits its bytes and says where they go. Send them with `PUT` to `uploadUrl` by Google's resumable protocol (`Content-Range`, 308 with `Range`, `bytes *\/size` to ask), in one piece or in chunks. Only a client that says so in `protocols` may get `signed-put` as `upload.protocol`: then the whole file goes in one `PUT` with exactly `upload.headers`; whatever comes of it, resuming leads on. A video that is never completed disappears by itself.
          */
         post: operations["beginUpload"];
         delete?: never;
@@ -834,13 +834,20 @@ export interface components {
         };
         /**
          * SignedUploadUrlRequest
-         * @description A file that a person chose. Without ``sizeBytes`` the size is announced with the first bytes.
+         * @description A file that a person chose. Without ``sizeBytes`` the size is announced with the first bytes. ``protocols``:
+         *     those that the client speaks; with ``signed-put`` among them a small file may go in one request.
          */
         SignedUploadUrlRequest: {
             filename: string;
             contentType: string;
             /** @default null */
             sizeBytes: number | null;
+            /**
+             * @default [
+             *       "google-resumable"
+             *     ]
+             */
+            protocols: ("google-resumable" | "signed-put")[];
         };
         /**
          * SoundFacts
@@ -927,7 +934,8 @@ export interface components {
         };
         /**
          * UploadTarget
-         * @description How to send the bytes: Google's resumable protocol. ``chunkSizeBytes`` null: in one piece is fine.
+         * @description How to send the bytes: by Google's resumable protocol (``google-resumable``; ``chunkSizeBytes`` null: in one
+         *         piece is fine), or, to clients that asked for it, in one PUT with exactly these headers (``signed-put``).
          */
         UploadTarget: {
             protocol: string;

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from echo_core.adapters.settings import Settings
 
 MARKS = {"ok": ("ok", "green"), "failed": ("FAILED", "bold red"), "skipped": ("skipped", "dim")}
-NAME_WIDTH = 14
+NAME_WIDTH = 20
 
 
 def register(app: typer.Typer) -> None:

@@ -222,7 +222,12 @@ async function begin(key: number, task: Work, signal: AbortSignal): Promise<Sess
     body(
       api.POST("/api/v1/videos/signed-upload-url", {
         params: { header },
-        body: { filename: task.file.name, contentType, sizeBytes: task.file.size },
+        body: {
+          filename: task.file.name,
+          contentType,
+          sizeBytes: task.file.size,
+          protocols: ["google-resumable", "signed-put"],
+        },
       }),
     ),
   );
@@ -271,7 +276,8 @@ async function renew(task: Work, videoId: string): Promise<Session | null> {
 }
 
 function sessionOf(url: string, target: UploadTarget, offsetBytes: number): Session {
-  return { url, headers: target.headers, chunkSizeBytes: target.chunkSizeBytes, offsetBytes };
+  const { headers, chunkSizeBytes } = target;
+  return { url, headers, chunkSizeBytes, offsetBytes, inOnePut: target.protocol === "signed-put" };
 }
 
 async function send(

@@ -112,6 +112,45 @@ describe("sendFile", () => {
     expect(storage.requests).toEqual([`bytes 0-${SIZE - 1}/${SIZE}`]);
   });
 
+  describe("in one signed PUT", () => {
+    const session = {
+      url: "https://storage.example/put",
+      headers: { "x-goog-if-generation-match": "0" },
+      chunkSizeBytes: null,
+      offsetBytes: 0,
+      inOnePut: true,
+    };
+
+    it("sends the signed headers and no others", async () => {
+      const seen: Record<string, string>[] = [];
+      const transport = async (_: string, { headers, body }: SendOptions) => {
+        seen.push(headers);
+        storage.take(new Uint8Array(body ? await body.arrayBuffer() : []));
+        storage.finished = true;
+        return storage.answer(200);
+      };
+      await sendFile(options({ session, transport }));
+      await expectComplete();
+      expect(seen).toEqual([session.headers]);
+      expect(renewals).toBe(0);
+    });
+
+    it.each([0, 400, 403, 503])("goes on by the resumable way after %i", async (status) => {
+      storage.faults.push(() => storage.answer(status));
+      await sendFile(options({ session }));
+      await expectComplete();
+      expect(renewals).toBe(1);
+    });
+
+    it("leaves it to completing whose file is there already", async () => {
+      storage.faults.push(() => storage.answer(412));
+      const sent: number[] = [];
+      await sendFile(options({ session, onProgress: (bytes) => sent.push(bytes) }));
+      expect(sent.at(-1)).toBe(SIZE);
+      expect(renewals).toBe(0);
+    });
+  });
+
   it("goes on at the byte that a short 308 names, not at the end of the chunk", async () => {
     storage.faults.push((_, body) => {
       storage.take(body.slice(0, 1000));

@@ -14,6 +14,8 @@ const MOST_RENEWALS = 5;
 /** Where the bytes go. `offsetBytes`: stored already; null when it has to be asked. */
 export type Session = {
   url: string;
+  /** All in one PUT, with these headers and no others; whatever comes of it, `renew` leads on. */
+  inOnePut?: boolean;
   headers: Record<string, string>;
   chunkSizeBytes: number | null;
   offsetBytes: number | null;
@@ -116,6 +118,28 @@ export async function sendFile(options: SendFileOptions): Promise<void> {
     }
     onWaiting(null);
   };
+
+  if (session.inOnePut) {
+    const answer = await transport(session.url, {
+      method: "PUT",
+      headers: session.headers,
+      body: file,
+      signal,
+      onProgress,
+      stallMs: STALL_MS,
+    });
+    // 412: there is a file already, after an answer that was lost; completing tells whether it is this one.
+    if (answer.status !== 200 && answer.status !== 201 && answer.status !== 412) {
+      if (answer.status === 0) await pause(answer);
+      const renewed = await renew();
+      if (renewed !== null) {
+        await sendFile({ ...options, session: renewed });
+        return;
+      }
+    }
+    onProgress(total);
+    return;
+  }
 
   for (;;) {
     signal.throwIfAborted();

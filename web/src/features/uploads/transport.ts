@@ -56,7 +56,10 @@ export const xhrTransport: Transport = (url, { method, headers, body, signal, on
           .getAllResponseHeaders()
           .split("\r\n")
           .filter((line) => line.includes(":"))
-          .map((line): [string, string] => [line.slice(0, line.indexOf(":")), line.slice(line.indexOf(":") + 1)]),
+          .map((line): [string, string] => [
+            line.slice(0, line.indexOf(":")),
+            line.slice(line.indexOf(":") + 1),
+          ]),
       );
       const retryAfter = Number(shown.get("Retry-After"));
       settle(() =>
