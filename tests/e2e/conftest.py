@@ -23,6 +23,7 @@ import psutil
 import pytest
 
 from tests.e2e.api import Api, is_ready
+from tests.fakes.gcs.pubsub import PUSH_EMAIL
 from tests.fakes.gcs.server import FakeGcs
 from tests.fakes.openid_provider import CLIENT_ID, CLIENT_SECRET, OpenIdProvider, running_provider
 
@@ -185,6 +186,7 @@ def instance(tmp_path_factory: pytest.TempPathFactory, google: OpenIdProvider) -
 
 
 BUCKET = "echo-e2e"
+PUSH_AUDIENCE = "https://echo.example"
 
 
 @pytest.fixture(scope="session")
@@ -217,6 +219,9 @@ def gcs_instance(tmp_path_factory: pytest.TempPathFactory, gcs: FakeGcs, pages: 
         **gcs_settings(gcs, directory),
         ECHO_HTTP__CORS_ORIGINS=json.dumps([pages]),
         ECHO_WORKER__CPU_SLOTS="2",
+        ECHO_PLUGINS__STORAGE_GCS__NOTIFICATIONS__AUDIENCE=PUSH_AUDIENCE,
+        ECHO_PLUGINS__STORAGE_GCS__NOTIFICATIONS__SERVICE_ACCOUNT=PUSH_EMAIL,
+        ECHO_PLUGINS__STORAGE_GCS__NOTIFICATIONS__CERTS_URL=f"{gcs.url}/oauth2/v1/certs",
     )
     try:
         running.echoctl("gcs", "setup", "--apply")

@@ -6,12 +6,14 @@ import io
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+import google_crc32c
 import httpx2
 import pytest
 import requests
 from google.resumable_media.requests import ResumableUpload
 
-from tests.e2e.conftest import BUCKET, PLAYBACK_URL, Clips, Instance, wait_for
+from tests.e2e.api import Api
+from tests.e2e.conftest import BUCKET, PLAYBACK_URL, PUSH_AUDIENCE, Clips, Instance, wait_for
 from tests.e2e.test_main_job import (  # noqa: F401 - on the instance below
     test_bad_file_fails_with_a_code_a_sentence_and_a_remedy,
     test_deleting_removes_every_object,
@@ -104,6 +106,53 @@ def test_object_that_is_deleted_before_it_is_processed_is_a_clear_failure(
     assert job["state"] == "failed"
     assert job["error"]["code"] in {"object_not_found", "source_missing", "source_changed"}, job  # type: ignore[index]
     assert job["error"]["remedy"]  # type: ignore[index]
+
+
+def begun_and_sent(api: Api, data: bytes) -> dict[str, object]:
+    begun = api.call(
+        "POST",
+        "/api/v1/videos/signed-upload-url",
+        expect=201,
+        json={"filename": "left.mp4", "contentType": "video/mp4", "sizeBytes": len(data)},
+    )
+    assert httpx2.put(str(begun["uploadUrl"]), content=data).status_code == 200
+    return begun
+
+
+def test_notification_finds_a_video_whose_browser_was_closed_too_early(
+    instance: Instance, gcs: FakeGcs, clips: Clips
+) -> None:
+    api = instance.api()
+    begun = begun_and_sent(api, clips.make("h264.mp4", seconds=8).read_bytes())
+    where = f"{instance.url}/plugins/storage_gcs/notifications"
+    stranger = gcs.push_notification(where, BUCKET, str(begun["storagePath"]), audience="https://other.example")
+    assert stranger.send().status_code == 401
+    assert api.details(str(begun["videoId"]))["status"] == "awaiting_upload"
+    for _ in range(2):  # it comes at least once
+        push = gcs.push_notification(where, BUCKET, str(begun["storagePath"]), audience=PUSH_AUDIENCE)
+        assert push.send().status_code == 204
+    wait_for("it is ready", lambda: api.details(str(begun["videoId"]))["status"] == "ready", 60)
+
+
+def test_object_that_is_not_what_was_sent_is_put_in_quarantine(instance: Instance, gcs: FakeGcs, clips: Clips) -> None:
+    api = instance.api()
+    data = clips.make("h264.mp4", seconds=8).read_bytes()
+    begun = begun_and_sent(api, data)
+    gcs.put_object(BUCKET, str(begun["storagePath"]), bytes(len(data)))  # somebody else writes to the bucket
+    completion = {
+        "videoId": begun["videoId"],
+        "originalFilename": "left.mp4",
+        "storagePath": begun["storagePath"],
+        "contentType": "video/mp4",
+        "sizeBytes": len(data),
+        "checksum": f"crc32c:{google_crc32c.value(data):08x}",
+    }
+    for _ in range(2):
+        problem = api.call("POST", "/api/v1/videos/upload-complete", expect=409, json=completion)
+        assert problem["code"] == "upload_checksum_mismatch"
+    assert api.details(str(begun["videoId"]))["job"] is None
+    api.call("DELETE", f"/api/v1/videos/{begun['videoId']}", expect=204)
+    wait_for("its object is gone", lambda: str(begun["storagePath"]) not in gcs.objects(BUCKET))
 
 
 def test_bucket_that_is_away_fails_requests_quickly_and_no_job(instance: Instance, gcs: FakeGcs, clips: Clips) -> None:

@@ -85,3 +85,5 @@ def test_session_that_the_bucket_has_forgotten_is_begun_again_for_the_same_video
     ada.choose(long_clip, button="Choose files")
     expect(ada.upload_line(long_clip.name)).to_contain_text("Uploaded", timeout=PROCESSED_MS)
     expect(ada.page.get_by_role("article")).to_have_count(1)
+    begun = [url for url in ada.guard.urls if url.endswith("/signed-upload-url")]
+    assert len(begun) == 1
