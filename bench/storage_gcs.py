@@ -15,7 +15,9 @@ import asyncio
 import hashlib
 import json
 import os
+import re
 import resource
+import struct
 import subprocess
 import sys
 import threading
@@ -26,10 +28,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import psutil
-from harness import CLIENT_CPU, MIB, ROOT, SERVER_CPU, Row, cpu_s, medians, pin, scratch_folder, write_result
+from harness import CLIENT_CPU, MIB, ROOT, SERVER_CPU, Row, cpu_s, instance, medians, pin, scratch_folder, write_result
 
 BUCKET = "echo-bench"
+CLIP = ROOT / "echo_core" / "entrypoints" / "cli" / "doctor.mp4"
 KEY = "videos/1/source/film.mp4"
 WAYS = ("put", "put by google", "fetch", "fetch by google", "fetch by google in parts", "stream")
 
@@ -56,18 +60,18 @@ def transfer(way: str, url: str, folder: Path, key: str) -> None:
 
 
 class _Watch:
-    """The most resident memory of this process, looked at fifty times a second."""
+    """The most resident memory of a process, looked at fifty times a second."""
 
-    def __init__(self) -> None:
+    def __init__(self, pid: int | None = None) -> None:
         self._most = 0
+        self._process = psutil.Process(pid)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._look)
         self._thread.start()
 
     def _look(self) -> None:
-        me = psutil.Process()
         while not self._stop.wait(0.02):
-            self._most = max(self._most, me.memory_info().rss)
+            self._most = max(self._most, self._process.memory_info().rss)
 
     def end(self) -> int:
         self._stop.set()
@@ -174,6 +178,45 @@ def measure(way: str, url: str, folder: Path, key: str, server: psutil.Process) 
     }
 
 
+def through_echo(url: str, folder: Path, size_mib: int) -> dict[str, float]:
+    """A tiny film with a large box without meaning goes up, is processed, and comes down again; the most memory that
+    API and worker had meanwhile, above what they had before."""
+    film = folder / "film.mp4"
+    padding = size_mib * MIB
+    with film.open("wb") as file:
+        file.write(CLIP.read_bytes() + struct.pack(">I4sQ", 1, b"free", padding))  # ISO/IEC 14496-12: a 64-bit size
+        file.truncate(file.tell() + padding - 16)
+    key = folder / "fake" / "service-account.json"
+    config = (
+        f'[storage]\nbackend = "gcs"\n[plugins.storage_gcs]\nbucket = "{BUCKET}"\ncredentials_file = "{key}"\n'
+        f'endpoint = "{url}"\n'
+    )
+    with instance(config=config) as echo:
+        processes = {"api": echo.api, "worker": echo.worker}
+        before = {name: process.memory_info().rss for name, process in processes.items()}
+        watching = {name: _Watch(process.pid) for name, process in processes.items()}
+        done = subprocess.run(
+            [sys.executable, "-m", "echo_core.entrypoints.cli", "upload", str(film), "--watch", "--json"],
+            env={**os.environ, "ECHO_TOKEN": echo.token},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise SystemExit(done.stderr)
+        video_id = re.search(r"[0-9a-f-]{36}", done.stdout)
+        assert video_id
+        source = f"http://127.0.0.1:{echo.port}/api/v1/stream/video/{video_id[0]}"
+        received = 0
+        with httpx2.stream(
+            "GET", source, headers={"Authorization": f"Bearer {echo.token}"}, follow_redirects=True, timeout=60
+        ) as answer:
+            for piece in answer.iter_raw(MIB):
+                received += len(piece)
+        assert received == film.stat().st_size
+        return {f"{name}_mib": (watch.end() - before[name]) / MIB for name, watch in watching.items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size-mib", type=int, default=5120)
@@ -196,6 +239,7 @@ def main() -> None:
         for number in range(rounds):
             for way in WAYS:
                 found[way].append(measure(way, url, folder, f"{KEY}-{number}-{way.replace(' ', '-')}", server))
+        echo = through_echo(url, folder, size_mib)
     taken = {way: medians(results) for way, results in found.items()}
 
     def row(measure: str, unit: str, field: str, ours: str, *peers: str, **target: Any) -> Row:
@@ -231,8 +275,20 @@ def main() -> None:
                 limit=64,
             ),
             row(f"{size} streamed from a bucket, memory above idle", "MiB", "memory_mib", "stream", limit=64),
+            Row(
+                measure=f"API while {size} go up, are processed and come down: memory above idle",
+                unit="MiB",
+                echo=echo["api_mib"],
+                limit=64,
+            ),
+            Row(
+                measure=f"worker while {size} go up, are processed and come down: memory above idle",
+                unit="MiB",
+                echo=echo["worker_mib"],
+                limit=128,
+            ),
         ],
-        {"size_mib": size_mib, "rounds": found},
+        {"size_mib": size_mib, "rounds": found, "echo": echo},
     )
 
 
