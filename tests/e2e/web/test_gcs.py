@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from tests.e2e.conftest import BUCKET, Clips, Instance
 from tests.e2e.web.browser import PATIENCE_MS, PROCESSED_MS, Guard, Person, throttle
 from tests.e2e.web.test_first_video import test_sign_up_upload_play_and_describe  # noqa: F401 - on the instance below
+from tests.e2e.web.test_uploads import padded
 from tests.fakes.gcs.server import FakeGcs
 
 pytestmark = pytest.mark.e2e
@@ -50,12 +49,8 @@ def visit(chromium: Browser, instance: Instance, gcs: FakeGcs) -> Iterator[Visit
 
 @pytest.fixture
 def long_clip(clips: Clips, short_clip: Path) -> Path:
-    """Three chunks: a short film and a large box without meaning (ISO/IEC 14496-12, "free")."""
-    path = clips.directory / "chunks.mp4"
-    if not path.exists():
-        filling = 20 << 20
-        path.write_bytes(short_clip.read_bytes() + struct.pack(">I4s", filling, b"free") + os.urandom(filling - 8))
-    return path
+    """Three chunks."""
+    return padded(short_clip, clips.directory / "chunks.mp4", 20 << 20)
 
 
 def test_upload_goes_straight_to_the_bucket_and_survives_its_moods(
@@ -87,3 +82,25 @@ def test_session_that_the_bucket_has_forgotten_is_begun_again_for_the_same_video
     expect(ada.page.get_by_role("article")).to_have_count(1)
     begun = [url for url in ada.guard.urls if url.endswith("/signed-upload-url")]
     assert len(begun) == 1
+
+
+def test_file_that_arrived_as_another_is_told_and_can_be_sent_again(
+    sign_up: Callable[..., Person], gcs: FakeGcs, short_clip: Path
+) -> None:
+    """Whoever can write to the bucket cannot make Echo show another film."""
+    ada = sign_up()
+    ada.guard.allow(r"Failed to load resource.*409")
+    page = ada.page
+
+    def exchange(route: Route) -> None:
+        name = str(route.request.post_data_json["storagePath"])
+        gcs.put_object(BUCKET, name, b"another film, and shorter")
+        route.continue_()
+
+    page.route("**/upload-complete", exchange, times=1)
+    ada.choose(short_clip, button="Choose files")
+    line = ada.upload_line(short_clip.name)
+    expect(line).to_contain_text("not what was announced", timeout=PROCESSED_MS)
+    line.get_by_role("button", name=f"Try again: {short_clip.name}").click()
+    expect(ada.badge("short")).to_have_text("Ready", timeout=PROCESSED_MS)
+    expect(page.get_by_role("article")).to_have_count(1)

@@ -49,6 +49,12 @@ const AT_ONCE = 3;
 const MOST_TRIES = 20;
 /** The list of videos tells the rest. */
 const SHOW_DONE_MS = 8000;
+/** What is stored is not the file that was announced. */
+const QUARANTINED = new Set([
+  "upload_size_mismatch",
+  "upload_content_type_mismatch",
+  "upload_checksum_mismatch",
+]);
 const REFUSALS = ["empty_file", "too_large", "no_video"];
 const PAUSED = new DOMException("paused", "AbortError");
 const ACTIVE: readonly UploadState[] = ["waiting", "starting", "uploading", "finishing"];
@@ -211,6 +217,7 @@ async function begin(key: number, task: Work, signal: AbortSignal): Promise<Sess
       const problem = asProblem(error);
       // What was begun is gone or finished; with the same file in hand, beginning anew is what is meant.
       if (problem.status !== 404 && problem.status !== 409) throw error;
+      if (QUARANTINED.has(problem.code)) await remove(videoId); // nothing will be made of it; it would only be in the way
       dropRecord(task.userId, videoId);
       patch(key, { videoId: null, continued: false });
       task.begin = once();
