@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -38,8 +38,8 @@ from echo_core.plugin_api import (
     validate_key,
 )
 from echo_storage_gcs import transfers
-from echo_storage_gcs.calls import Calls, Stop
-from echo_storage_gcs.client import load_credentials, open_client, open_session
+from echo_storage_gcs.calls import Calls
+from echo_storage_gcs.client import load_credentials, open_client, open_plain_session, open_session
 from echo_storage_gcs.config import MIB, GcsConfig
 from echo_storage_gcs.errors import (
     ChecksumMismatchError,
@@ -53,7 +53,7 @@ from echo_storage_gcs.sessions import LIFETIME_S, NOTHING_BEFORE, Seal, Sessions
 from echo_storage_gcs.signing import UrlSigner, Wanted, signing_credentials
 from echo_storage_gcs.transfers import PART_BYTES, Transfers, info_of
 
-FIRST_READ_BYTES = MIB
+OPEN_DEADLINE_S = 30.0
 READ_BYTES = 4 * MIB
 """What is asked for at once of a stream; the next is on the way meanwhile."""
 PIECE_BYTES = MIB
@@ -75,12 +75,12 @@ class GcsStorage(StorageBackend):
         self.bucket = bucket
         self.calls = calls
         self.signer = signer
-        self.push = PushReceiver.of(self.config, calls)
+        self.push = PushReceiver.of(self.config)
         self._clock = context.clock
         self._page_origins = context.page_origins
         self._seal = Seal(context.derive_key("upload-states"))
         self._sessions = Sessions(bucket, self.config, calls, http)
-        self._transfers = Transfers(bucket, self.config, calls)
+        self._transfers = Transfers(bucket, self.config, calls, self._sessions, http)
 
     # --- uploads -----------------------------------------------------------------------------------------------
 
@@ -88,8 +88,11 @@ class GcsStorage(StorageBackend):
         """See the contract."""
         validate_key(request.key)
         _check_size(request)
-        with suppress(NotFoundError):
-            await self.stat(request.key)
+        async with self.calls.within():
+            return await self._begin(request)
+
+    async def _begin(self, request: BeginUpload) -> UploadTicket:
+        if await self._find(request.key) is not None:
             raise object_exists()
         size = request.size_bytes
         if size is not None and size <= self.config.single_put_bytes and "signed-put" in request.protocols:
@@ -97,8 +100,12 @@ class GcsStorage(StorageBackend):
         if size is None:
             uri = await self._bounded_session(request)
         else:
-            uri = await self.calls.run(self._sessions.open, request)
-        state = UploadState(kind="session", uri=uri, content_type=request.content_type, size_bytes=size)
+            uri = await self.calls.run(
+                self._sessions.open, request.key, request.content_type, size, origin=request.origin
+            )
+        state = UploadState(
+            kind="session", uri=uri, content_type=request.content_type, size_bytes=size, origin=request.origin
+        )
         return self._session_ticket(request.key, state, request.expires_in_s)
 
     async def _bounded_session(self, request: BeginUpload) -> str:
@@ -140,9 +147,15 @@ class GcsStorage(StorageBackend):
         )
 
     async def resume_upload(self, request: ResumeUpload) -> UploadTicket:
-        """See the contract. What was announced for a single PUT goes on as a session: that can be resumed."""
+        """See the contract. What was announced for a single PUT goes on as a session: that can be resumed.
+
+        A session that was opened for pages of another origin would let this one send, and read nothing: it is ended.
+        """
         state = self._state(UploadRef(key=request.key, state=request.state))
         if state.kind == "session":
+            if request.origin and request.origin != state.origin:
+                await self.calls.run(self._sessions.cancel, state)
+                raise upload_gone()
             await self.calls.run(self._sessions.offset, state)
             return self._session_ticket(request.key, state, request.expires_in_s)
         begun = BeginUpload(
@@ -157,17 +170,21 @@ class GcsStorage(StorageBackend):
     async def upload_offset(self, request: UploadRef) -> UploadOffset:
         """See the contract. Asking a session that has every byte makes it the object."""
         state = self._state(request)
+        async with self.calls.within():
+            return await self._offset(request.key, state)
+
+    async def _offset(self, key: str, state: UploadState) -> UploadOffset:
         found: UploadOffset | None = UploadOffset(offset_bytes=0, complete=False)
         if state.kind == "session":
             try:
                 found = await self.calls.run(self._sessions.offset, state)
             except NotFoundError:
                 found = None  # a finished session is forgotten after a while; what it made is not
-        elif await self._find(request.key) is not None:
+        elif await self._find(key) is not None:
             found = None
         if found is not None:
             return found
-        info = await self._find(request.key)
+        info = await self._find(key)
         if info is None:
             raise upload_gone()
         return UploadOffset(offset_bytes=info.size_bytes, complete=True)
@@ -202,37 +219,30 @@ class GcsStorage(StorageBackend):
         return info
 
     async def open_read(self, request: ReadObject) -> AsyncGenerator[bytes]:
-        """See the contract. Two requests' worth of bytes are in memory at once."""
-        info = await self._pinned(request.key, request.generation)
-        size = info.size_bytes
-        at, end = request.start, size if request.end is None else min(request.end, size)
-        if at < 0 or end < at or (at >= size and (at, size) != (0, 0)):
-            raise range_not_satisfiable()
-        length = FIRST_READ_BYTES
-        reading = self._read_ahead(info, at, min(end, at + length))
+        """See the contract. The first piece comes within the deadline, or not at all; of what follows, two blocks are
+        in memory at once."""
+        async with self.calls.within():
+            info = await self._pinned(request.key, request.generation)
+            at, end = _range_of(request, info.size_bytes)
+            first = min(end, at + PIECE_BYTES)
+            block = await self.calls.run(self._transfers.read_at_once, info, at, first) if at < first else b""
+        reading: asyncio.Task[bytes] | None = None
         try:
-            while reading is not None:
-                block = await reading
+            while block:
                 at += len(block)
-                length = READ_BYTES
-                reading = self._read_ahead(info, at, min(end, at + length))
+                if at < end:
+                    reading = self._read_ahead(info, at, min(end, at + READ_BYTES))
                 for piece in range(0, len(block), PIECE_BYTES):
                     yield block[piece : piece + PIECE_BYTES]
+                block, reading = (await reading if reading is not None else b""), None
         finally:
             if reading is not None:
                 reading.cancel()
+                await asyncio.wait([reading])
 
-    def _read_ahead(self, info: ObjectInfo, start: int, end: int) -> asyncio.Task[bytes] | None:
-        if start >= end:
-            return None
-
-        def read(stop: Stop) -> bytes:
-            data = self._transfers.read(info, start, end)
-            if len(data) != end - start:
-                raise ConnectionError("the object ended early")
-            return data
-
-        return asyncio.create_task(self.calls.transfer(read), name="read ahead")
+    def _read_ahead(self, info: ObjectInfo, start: int, end: int) -> asyncio.Task[bytes]:
+        reading = self.calls.transfer(partial(self._transfers.read, info, start, end))
+        return asyncio.create_task(reading, name="read ahead")
 
     async def read_url(self, request: ReadUrl) -> SignedUrl:
         """See the contract."""
@@ -253,7 +263,13 @@ class GcsStorage(StorageBackend):
     async def fetch_file(self, request: FetchFile) -> None:
         """See the contract. A big object comes in parts, several at once; the whole is checked at the end."""
         info = await self._pinned(request.key, request.generation)
-        await asyncio.to_thread(transfers.create_target, request.path, info.size_bytes)
+        try:
+            await self.calls.transfer(lambda stop: transfers.create_target(request.path, info.size_bytes))
+        except InvalidRequestError:
+            raise  # what is there is not ours
+        except BaseException:
+            await asyncio.to_thread(request.path.unlink, missing_ok=True)
+            raise
         try:
             try:
                 await self._fetch_checked(info, request.path)
@@ -261,7 +277,7 @@ class GcsStorage(StorageBackend):
                 _log.warning("storage.fetched_damaged", extra={"key": info.key})
                 await self._fetch_checked(info, request.path)  # on the way, most likely: not a second time
         except BaseException:
-            request.path.unlink(missing_ok=True)
+            await asyncio.to_thread(request.path.unlink, missing_ok=True)
             raise
 
     async def _fetch_checked(self, info: ObjectInfo, path: Path) -> None:
@@ -317,6 +333,14 @@ class GcsStorage(StorageBackend):
         return await examine(self, self._page_origins)
 
 
+def _range_of(request: ReadObject, size_bytes: int) -> tuple[int, int]:
+    """The half-open range within the object (S5)."""
+    start, end = request.start, size_bytes if request.end is None else min(request.end, size_bytes)
+    if start < 0 or end < start or (start >= size_bytes and (start, size_bytes) != (0, 0)):
+        raise range_not_satisfiable()
+    return start, end
+
+
 def _check_size(request: BeginUpload) -> None:
     size, limit = request.size_bytes, request.max_size_bytes
     if (size is not None and size < 0) or (limit is not None and limit < 0):
@@ -348,14 +372,20 @@ async def open_gcs_storage(context: PluginContext, credentials: Credentials | No
     Raises ``AuthError`` (``storage_credentials``, ``storage_signer``).
     """
     config = context.config_as(GcsConfig)
-    calls = Calls(config)
-    try:
-        who = credentials if credentials is not None else await calls.run(load_credentials, config)
-        with open_session(config, who) as session, requests.Session() as plain:
-            signing = await calls.run(signing_credentials, config, who, session, calls)
-            with open_client(config, who, session) as client:
-                bucket = client.bucket(config.bucket)
-                signer = UrlSigner(bucket, config, calls, context.clock, signing)
-                yield GcsStorage(context, bucket, signer, calls, plain)
-    finally:
-        calls.close()
+    async with AsyncExitStack() as stack:
+        # Each in threads of its own: an IAM that hangs keeps nobody from reading.
+        calls, signing_calls = Calls(config), Calls(config, "storage-gcs-sign")
+        async with calls.within(OPEN_DEADLINE_S):  # looking for a metadata server alone may take ten seconds
+            who = credentials if credentials is not None else await asyncio.to_thread(load_credentials, config)
+            session = stack.enter_context(open_session(config, who))
+            signing = await asyncio.to_thread(signing_credentials, config, who, session, signing_calls)
+        bucket = stack.enter_context(open_client(config, who, session)).bucket(config.bucket)
+        signer = UrlSigner(bucket, config, signing_calls, context.clock, signing)
+        plain = stack.enter_context(open_plain_session(config))
+        # Last in, first out: threads end before what they use is closed.
+        stack.push_async_callback(calls.aclose)
+        stack.push_async_callback(signing_calls.aclose)
+        storage = GcsStorage(context, bucket, signer, calls, plain)
+        if storage.push is not None:
+            stack.push_async_callback(storage.push.calls.aclose)
+        yield storage

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import BinaryIO, ParamSpec, TypeVar
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import asynccontextmanager
+from typing import Any, BinaryIO, ParamSpec, TypeVar
 
 from google.api_core.retry import Retry
-from google.cloud.storage.retry import DEFAULT_RETRY
 
-from echo_core.plugin_api import UnavailableError
+from echo_core.plugin_api import RateLimitedError, UnavailableError
 from echo_storage_gcs.config import GcsConfig
 from echo_storage_gcs.errors import from_google, too_slow
 
 P = ParamSpec("P")
 T = TypeVar("T")
 CONNECT_TIMEOUT_S = 3.0
+CLOSE_GRACE_S = 2.0
 STOP_GRACE_S = 10.0
 """A cancelled transfer is waited for so long: it ends at its next read or write."""
 TRANSFER_RETRY_S = 120.0
+"""A transfer that has come no further for so long has failed."""
+LONGEST_PAUSE_S = 5.0
 
 
 class StoppedError(UnavailableError):
@@ -42,12 +45,14 @@ class Stop:
         if self._set.is_set():
             raise StoppedError("The transfer was stopped.")
 
+    def pause(self, seconds: float) -> None:
+        """Wait so long. Raises ``StoppedError`` as soon as it is said."""
+        self._set.wait(seconds)
+        self.check()
+
 
 class StoppableFile:
-    """A local file that a transfer reads or writes through, until it is told to stop.
-
-    ``start``: where in the file the transfer begins; Google's client counts from 0.
-    """
+    """A file that a transfer reads or writes through, until it is told to stop."""
 
     def __init__(self, file: BinaryIO, stop: Stop) -> None:
         self._file = file
@@ -76,32 +81,60 @@ class StoppableFile:
         self._file.flush()
 
 
-class Calls:
-    """Threads of our own: a bucket that hangs can use up no one else's."""
+def passes_by_itself(error: BaseException) -> bool:
+    """Whether the same request may succeed a moment later."""
+    if not isinstance(error, Exception) or isinstance(error, StoppedError):
+        return False
+    return isinstance(from_google(error), UnavailableError | RateLimitedError)
 
-    def __init__(self, config: GcsConfig) -> None:
+
+class Calls:
+    """Threads of our own: a bucket that hangs can use up nobody else's."""
+
+    def __init__(self, config: GcsConfig, name: str = "storage-gcs") -> None:
         self.deadline_s = config.deadline_s
         self.timeout = (CONNECT_TIMEOUT_S, max(1.0, config.deadline_s / 2))
         """Of one try of a short call: to connect, to answer."""
-        self.retry: Retry = DEFAULT_RETRY.with_delay(initial=0.2, maximum=2.0).with_timeout(config.deadline_s * 0.75)
+        self.retry = Retry(predicate=passes_by_itself, initial=0.2, maximum=2.0, timeout=config.deadline_s * 0.75)
         self.transfer_timeout = (CONNECT_TIMEOUT_S, config.stall_timeout_s)
-        self.transfer_retry: Retry = DEFAULT_RETRY.with_delay(initial=0.5, maximum=15.0).with_timeout(TRANSFER_RETRY_S)
-        self._short = ThreadPoolExecutor(config.threads, thread_name_prefix="storage-gcs")
-        self._long = ThreadPoolExecutor(config.threads, thread_name_prefix="storage-gcs-transfer")
-        self._running: set[Stop] = set()
+        self._short = ThreadPoolExecutor(config.threads, thread_name_prefix=name)
+        self._long = ThreadPoolExecutor(config.threads, thread_name_prefix=f"{name}-transfer")
+        self._transfers: set[Stop] = set()
+        self._running: set[Future[Any]] = set()
+
+    def transfer_retry(self, stop: Stop) -> Retry:
+        """Tries again until ``stop``."""
+
+        def again(error: BaseException) -> bool:
+            try:
+                stop.check()
+            except StoppedError:
+                if (response := getattr(error, "response", None)) is not None:
+                    response.close()  # the client leaves it open
+                raise
+            return passes_by_itself(error)
+
+        return Retry(predicate=again, initial=0.5, maximum=LONGEST_PAUSE_S, timeout=TRANSFER_RETRY_S)
+
+    @asynccontextmanager
+    async def within(self, deadline_s: float | None = None) -> AsyncIterator[None]:
+        """One deadline for all that is done inside. Raises ``UnavailableError``."""
+        wanted_s = self.deadline_s if deadline_s is None else deadline_s
+        limit = asyncio.timeout(wanted_s)
+        try:
+            async with limit:
+                yield
+        except TimeoutError as error:
+            raise (too_slow(wanted_s) if limit.expired() else from_google(error)) from error
 
     async def run(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """A short call. It cannot be stopped; after the deadline nobody waits for it any more.
+        """A short call. It cannot be stopped; after the deadline (``within``, or its own) nobody waits for it.
 
         Raises ``UnavailableError`` and what ``from_google`` makes of Google's errors.
         """
-        loop = asyncio.get_running_loop()
-        limit = asyncio.timeout(self.deadline_s)
         try:
-            async with limit:
-                return await loop.run_in_executor(self._short, lambda: work(*args, **kwargs))
-        except TimeoutError as error:
-            raise (too_slow(self.deadline_s) if limit.expired() else from_google(error)) from error
+            async with self.within():
+                return await asyncio.wrap_future(self._track(self._short.submit(work, *args, **kwargs)))
         except Exception as error:
             mapped = from_google(error)
             if mapped is error:
@@ -112,14 +145,17 @@ class Calls:
         """A transfer, which takes as long as it takes. When the caller is cancelled it is told to stop, and waited for
         a little: what it works on should be left alone until it has ended."""
         stop = Stop()
-        self._running.add(stop)
-        future = asyncio.get_running_loop().run_in_executor(self._long, work, stop)
-        future.add_done_callback(lambda done: self._ended(stop, done))
+        self._transfers.add(stop)
+        submitted = self._track(self._long.submit(work, stop))
+        submitted.add_done_callback(lambda _: self._transfers.discard(stop))
+        future = asyncio.wrap_future(submitted)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
             stop.set()
-            await asyncio.wait([future], timeout=STOP_GRACE_S)
+            if not submitted.cancel():
+                await asyncio.wait([future], timeout=STOP_GRACE_S)
+            future.add_done_callback(_look_away)
             raise
         except Exception as error:
             mapped = from_google(error)
@@ -127,14 +163,21 @@ class Calls:
                 raise
             raise mapped from error
 
-    def _ended(self, stop: Stop, future: asyncio.Future[T]) -> None:
-        self._running.discard(stop)
-        if not future.cancelled():
-            future.exception()  # nobody may be left to hear of it
+    def _track(self, future: Future[T]) -> Future[T]:
+        self._running.add(future)
+        future.add_done_callback(self._running.discard)
+        return future
 
-    def close(self) -> None:
-        """Stop transfers and let go of the threads; they end by their own timeouts."""
-        for stop in list(self._running):
+    async def aclose(self) -> None:
+        """Stop transfers, wait a little for the threads, and let go of them; what hangs ends by its own timeouts."""
+        for stop in list(self._transfers):
             stop.set()
         for pool in (self._short, self._long):
             pool.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(wait, list(self._running), timeout=CLOSE_GRACE_S)
+
+
+def _look_away(future: asyncio.Future[T]) -> None:
+    """Nobody is left to hear what became of it."""
+    if not future.cancelled():
+        future.exception()

@@ -6,6 +6,7 @@ import json
 
 import google.auth
 import google.auth.credentials
+import requests
 import requests.adapters
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
 from google.auth.transport.requests import AuthorizedSession
@@ -58,11 +59,27 @@ def _from_key(text: str) -> google.auth.credentials.Credentials:
     )
 
 
+def open_plain_session(config: GcsConfig) -> requests.Session:
+    """HTTP without credentials, for addresses that carry their own rights. Close it."""
+    session = requests.Session()
+    session.auth = _as_it_is  # else one from a .netrc might be added
+    _widen(session, config)
+    return session
+
+
+def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
+def _widen(session: requests.Session, config: GcsConfig) -> None:
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=2 * config.threads))
+
+
 def open_session(config: GcsConfig, credentials: google.auth.credentials.Credentials) -> AuthorizedSession:
     """HTTP with those credentials, for as many threads as there are. Close it."""
     session = AuthorizedSession(credentials, refresh_timeout=REFRESH_TIMEOUT_S)
-    for scheme in ("https://", "http://"):
-        session.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=2 * config.threads))
+    _widen(session, config)
     return session
 
 
@@ -71,9 +88,13 @@ def open_client(
 ) -> Client:
     """The client. Sends nothing yet."""
     # The project is only needed to make buckets, which Echo does not do.
-    return Client(
+    client = Client(
         project=getattr(credentials, "project_id", None) or "echo",
         credentials=credentials,
         _http=session,
         client_options={"api_endpoint": config.endpoint},
     )
+    # It would ask for the bucket's settings behind our back, without our deadlines and with a permission that Echo's
+    # account need not have, for traces that nobody collects.
+    client._bucket_metadata_cache = None
+    return client

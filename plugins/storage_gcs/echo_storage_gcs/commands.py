@@ -75,8 +75,7 @@ def _open(stack: ExitStack, config: GcsConfig, *, own_credentials: bool) -> tupl
 
     who = config.model_copy(update={"credentials": SecretStr("")}) if own_credentials else config
     credentials = load_credentials(who)
-    calls = Calls(config)
-    stack.callback(calls.close)
+    calls = Calls(config)  # for its patience; nothing here runs in threads
     session = stack.enter_context(open_session(config, credentials))
     client = stack.enter_context(open_client(config, credentials, session))
     return client.bucket(config.bucket), calls

@@ -27,8 +27,14 @@ def _endpoint(value: str) -> str:
     return value.rstrip("/")
 
 
-def _endpoint_or_empty(value: str) -> str:
-    return _endpoint(value) if value else ""
+def _origin(value: str) -> str:
+    if urlsplit(_endpoint(value)).path:
+        raise ValueError("must be an address without a path, such as https://storage.googleapis.com")
+    return _endpoint(value)
+
+
+def _origin_or_empty(value: str) -> str:
+    return _origin(value) if value else ""
 
 
 class NotificationConfig(BaseModel):
@@ -60,9 +66,9 @@ class GcsConfig(BaseModel):
     """JSON key of a service account. Empty: what ``google.auth.default()`` finds."""
     signer: str = Field(default="", pattern=r"^$|^[^@\s/]+@[^@\s/]+$")
     """E-mail address of the service account that signs addresses where there is no key. Empty: the machine's own."""
-    endpoint: Annotated[str, AfterValidator(_endpoint)] = GOOGLE_STORAGE
+    endpoint: Annotated[str, AfterValidator(_origin)] = GOOGLE_STORAGE
     """Where Echo itself reaches the storage."""
-    public_endpoint: Annotated[str, AfterValidator(_endpoint_or_empty)] = ""
+    public_endpoint: Annotated[str, AfterValidator(_origin_or_empty)] = ""
     """Where browsers reach it. Empty: ``endpoint``."""
     iam_endpoint: Annotated[str, AfterValidator(_endpoint)] = GOOGLE_IAM
     chunk_size_bytes: int = Field(default=8 * MIB, ge=UPLOAD_GRANULE_BYTES, multiple_of=UPLOAD_GRANULE_BYTES)

@@ -24,6 +24,7 @@ from echo_core.plugin_api import (
 
 _log = logging.getLogger(__name__)
 _PERMISSION = re.compile(r"\b(?:storage\.(?:objects|buckets)|iam\.serviceAccounts)\.[a-zA-Z]+\b")
+_ADDRESS = re.compile(r"https?://\S+")
 _TOO_MANY = 429
 _DENIED = frozenset({401, 403})
 _AGAIN = frozenset({408, 500, 502, 503, 504})
@@ -32,6 +33,8 @@ ASK_SETUP = "The operator can see with 'echoctl gcs setup' which permissions and
 
 class ChecksumMismatchError(ProviderError):
     """Bytes arrived that are not those that were sent."""
+
+    retryable = True
 
 
 def from_google(error: Exception) -> Exception:
@@ -71,12 +74,12 @@ def from_status(status: int, message: str, retry_after_s: float | None = None) -
         return object_changed()
     if status == 416:
         return range_not_satisfiable()
-    _log.warning("storage.refused", extra={"status": status, "answer": message[:500]})
+    _log.warning("storage.refused", extra={"status": status, "answer": _shown(message)})
     return InvalidRequestError(f"Google Cloud Storage refused the request ({status}).", code="storage_refused")
 
 
 def _denied(message: str) -> AuthError:
-    _log.warning("storage.denied", extra={"answer": message[:500]})
+    _log.warning("storage.denied", extra={"answer": _shown(message)})
     found = _PERMISSION.search(message)
     what = f": the permission {found[0]} is missing" if found else ""
     return AuthError(
@@ -87,12 +90,17 @@ def _denied(message: str) -> AuthError:
 def _from_auth(error: auth_errors.GoogleAuthError) -> EchoError:
     if isinstance(error, auth_errors.TransportError) or getattr(error, "retryable", False):
         return UnavailableError("Google's sign-in does not answer.", code="storage_unavailable")
-    _log.warning("storage.credentials_refused", extra={"answer": str(error)[:500]})
+    _log.warning("storage.credentials_refused", extra={"answer": _shown(str(error))})
     return AuthError(
         "Google does not accept the storage's credentials.",
         code="storage_credentials",
         remedy="Renew the key in plugins.storage_gcs.credentials_file, or the machine's own service account.",
     )
+
+
+def _shown(message: str) -> str:
+    """What may stand in a log: addresses carry signatures and sessions."""
+    return _ADDRESS.sub("[address]", message)[:500]
 
 
 def _retry_after(response: object) -> float | None:

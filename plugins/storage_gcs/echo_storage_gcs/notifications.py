@@ -19,6 +19,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from echo_core.plugin_api import UnavailableError
+
 if TYPE_CHECKING:
     from echo_storage_gcs.calls import Calls
     from echo_storage_gcs.config import GcsConfig
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 ISSUERS = frozenset({"https://accounts.google.com", "accounts.google.com"})
 CERTS_KEPT_S = 3600.0
 CERTS_MIN_REFETCH_S = 60.0
+CERTS_MIN_RETRY_S = 5.0
 FINALIZED = "OBJECT_FINALIZE"
 _log = logging.getLogger(__name__)
 
@@ -43,13 +46,17 @@ class PushReceiver:
     certs_url: str
     bucket: str
     calls: Calls
+    """Of its own: whoever knows the address may keep it busy."""
     _certs: dict[str, str] = field(default_factory=dict)
     _fetched_at: float = float("-inf")
+    _tried_at: float = float("-inf")
     _fetching: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
-    def of(cls, config: GcsConfig, calls: Calls) -> PushReceiver | None:
+    def of(cls, config: GcsConfig) -> PushReceiver | None:
         """The receiver of a configuration; None: it wants no notifications."""
+        from echo_storage_gcs.calls import Calls
+
         wanted = config.notifications
         if not wanted.audience:
             return None
@@ -58,7 +65,7 @@ class PushReceiver:
             service_account=wanted.service_account,
             certs_url=wanted.certs_url,
             bucket=config.bucket,
-            calls=calls,
+            calls=Calls(config, "storage-gcs-push"),
         )
 
     async def check(self, authorization: str) -> None:
@@ -72,32 +79,50 @@ class PushReceiver:
         from google.auth import exceptions, jwt
 
         try:
-            key_id = jwt.decode_header(token).get("kid", "")
-            claims = jwt.decode(token, certs=self._keys(str(key_id)), audience=self.audience)
-        except exceptions.TransportError:
-            raise
-        except (exceptions.GoogleAuthError, ValueError) as error:
+            # Looked at before anything is asked of Google: most strangers end here.
+            self._check_claims(jwt.decode(token, verify=False))
+            keys = self._keys(str(jwt.decode_header(token).get("kid", "")))
+            self._check_claims(jwt.decode(token, certs=keys, audience=self.audience))
+        except (exceptions.GoogleAuthError, ValueError, TypeError, AttributeError) as error:
             raise Refused(f"the token is not good: {error}") from error
+
+    def _check_claims(self, claims: Any) -> None:
         if claims.get("iss") not in ISSUERS:
             raise Refused("the token is not Google's")
+        if claims.get("aud") != self.audience:
+            raise Refused("the token is for another audience")
         if claims.get("email") != self.service_account or claims.get("email_verified") is not True:
             raise Refused("the token is another account's")
 
     def _keys(self, key_id: str) -> dict[str, str]:
-        """Google's certificates by key id, fetched anew when one is missing, but not more often than once a minute."""
+        """Google's certificates by key id: fetched anew when they are old or one is missing, and not at every wish.
+
+        Raises ``UnavailableError``.
+        """
         with self._fetching:
-            age_s = time.monotonic() - self._fetched_at
-            if age_s > CERTS_KEPT_S or (key_id not in self._certs and age_s > CERTS_MIN_REFETCH_S):
-                self._certs = self._fetch()
-                self._fetched_at = time.monotonic()
+            now_s = time.monotonic()
+            age_s = now_s - self._fetched_at
+            wanted = age_s > CERTS_KEPT_S or (key_id not in self._certs and age_s > CERTS_MIN_REFETCH_S)
+            if wanted and now_s - self._tried_at > CERTS_MIN_RETRY_S:
+                self._tried_at = now_s
+                self._certs, self._fetched_at = self._fetch(), now_s
+            if not self._certs:
+                raise _no_keys()
             return self._certs
 
     def _fetch(self) -> dict[str, str]:
         import requests
 
-        answer = requests.get(self.certs_url, timeout=self.calls.timeout)
-        answer.raise_for_status()
-        return {str(key): str(value) for key, value in answer.json().items()}
+        try:
+            answer = requests.get(self.certs_url, timeout=self.calls.timeout)
+            answer.raise_for_status()
+            return {str(key): str(value) for key, value in answer.json().items()}
+        except (requests.RequestException, ValueError, AttributeError) as error:
+            raise _no_keys() from error
+
+
+def _no_keys() -> UnavailableError:
+    return UnavailableError("Google's certificates cannot be had.", code="certificates_unavailable")
 
 
 def stored_object(body: bytes, bucket: str) -> str | None:
@@ -125,8 +150,9 @@ async def receive(request: Request) -> Response:
         raise HTTPException(401, "This is not the push subscription of this instance.") from error
     try:
         key = stored_object(await request.body(), receiver.bucket)
-    except (ValueError, KeyError, TypeError, AttributeError, binascii.Error) as error:
-        raise HTTPException(422, "This is no Cloud Storage notification.") from error
+    except (ValueError, KeyError, TypeError, AttributeError, binascii.Error):
+        _log.warning("notification.not_understood")  # and taken, or it would come again and again
+        key = None
     if key is not None:
         await request.state.upload_hints.object_stored(key)
     return Response(status_code=204)

@@ -18,9 +18,9 @@ import requests
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from google.api_core.exceptions import from_http_response
-from google.cloud.storage import Bucket
+from google.cloud.storage import Blob, Bucket
 
-from echo_core.plugin_api import BeginUpload, UploadOffset
+from echo_core.plugin_api import UploadOffset
 from echo_storage_gcs.calls import Calls
 from echo_storage_gcs.config import GcsConfig
 from echo_storage_gcs.errors import upload_gone
@@ -30,6 +30,8 @@ LIFETIME_S = 7 * 24 * 3600
 NOTHING_BEFORE = 0
 """``ifGenerationMatch=0``: there must be no such object yet, at the moment when the upload ends."""
 RESUME_INCOMPLETE = 308
+CACHE_CONTROL = "private, max-age=86400, immutable"
+"""What is stored under a key never changes: a browser may keep what it has played, and nobody between it and us."""
 _GONE = frozenset({404, 410, 412, 499})
 """Unknown, expired, its key was taken at the end, cancelled."""
 _NONCE_BYTES = 12
@@ -43,6 +45,8 @@ class UploadState:
 
     kind: Literal["session", "put"]
     uri: str = ""
+    origin: str | None = None
+    """Of the pages that may speak to the session: the storage lets in those that it was opened for, and no others."""
     content_type: str = ""
     size_bytes: int | None = None
 
@@ -71,6 +75,12 @@ class Seal:
             raise upload_gone() from error
 
 
+def kept_bytes(answer: requests.Response) -> int:
+    """How much of an upload is stored, by a 308; without the header nothing is."""
+    stored = _RANGE.fullmatch(answer.headers.get("Range", ""))
+    return int(stored[1]) + 1 if stored else 0
+
+
 class Sessions:
     """Everything here blocks and raises Google's errors or Echo's; ``Calls`` turns them into Echo's."""
 
@@ -81,14 +91,20 @@ class Sessions:
         self._http = http
         """Without credentials: the address is all that a session needs."""
 
-    def open(self, request: BeginUpload) -> str:
+    def new_blob(self, key: str) -> Blob:
+        """An object to be written."""
+        blob = self._bucket.blob(key)
+        blob.cache_control = CACHE_CONTROL
+        return blob
+
+    def open(self, key: str, content_type: str, size_bytes: int, origin: str | None = None) -> str:
         """A session for an object of known size; its address, as Echo reaches it."""
         # Another try after a lost answer only leaves an empty session behind.
         return str(
-            self._bucket.blob(request.key).create_resumable_upload_session(
-                content_type=request.content_type,
-                size=request.size_bytes,
-                origin=request.origin,
+            self.new_blob(key).create_resumable_upload_session(
+                content_type=content_type,
+                size=size_bytes,
+                origin=origin,
                 checksum=None,
                 if_generation_match=NOTHING_BEFORE,
                 timeout=self._calls.timeout,
@@ -114,8 +130,7 @@ class Sessions:
         if answer.status_code in {200, 201}:
             return None
         if answer.status_code == RESUME_INCOMPLETE:
-            stored = _RANGE.fullmatch(answer.headers.get("Range", ""))
-            return UploadOffset(offset_bytes=int(stored[1]) + 1 if stored else 0, complete=False)
+            return UploadOffset(offset_bytes=kept_bytes(answer), complete=False)
         if answer.status_code in _GONE:
             raise upload_gone()
         raise from_http_response(answer)

@@ -42,13 +42,19 @@ def lacking_cors(rules: Sequence[Rule], origin: str) -> list[str]:
     ours = [rule for rule in rules if {"*", origin} & set(rule.get("origin", ()))]
     if not ours:
         return [f"no rule names the origin {origin}"]
-    methods = {str(method).upper() for rule in ours for method in rule.get("method", ())}
-    headers = {str(name).lower() for rule in ours for name in rule.get("responseHeader", ())}
-    lacking = []
-    if "*" not in methods and (missing := [name for name in METHODS[:-1] if name not in methods]):
-        lacking.append(f"the methods {', '.join(missing)} for {origin}")
-    if "*" not in headers and (missing := [name for name in HEADERS if name.lower() not in headers]):
-        lacking.append(f"the headers {', '.join(missing)} for {origin}")
+    methods: list[str] = []
+    headers: set[str] = set()
+    for method in METHODS[:-1]:
+        # Of the rules that match a request, the first one counts.
+        rule = next((rule for rule in ours if {"*", method} & {str(name).upper() for name in rule["method"]}), None)
+        if rule is None:
+            methods.append(method)
+            continue
+        shown = {str(name).lower() for name in rule.get("responseHeader", ())}
+        headers |= set() if "*" in shown else {name for name in HEADERS if name.lower() not in shown}
+    lacking = [f"the methods {', '.join(methods)} for {origin}"] if methods else []
+    if headers:
+        lacking.append(f"the headers {', '.join(name for name in HEADERS if name in headers)} for {origin}")
     return lacking
 
 
@@ -95,7 +101,8 @@ def look(bucket: Bucket, origins: Sequence[str], calls: Calls) -> Plan:
     return Plan(
         cors=cors,
         lifecycle=lifecycle,
-        wanted_cors=[*cors, wanted_cors(origins)] if lacking else cors,
+        # In front: of the rules that match a request, the first one counts.
+        wanted_cors=[wanted_cors(origins), *(r for r in cors if r.get("origin") != list(origins))] if lacking else cors,
         wanted_lifecycle=merged(lifecycle, wanted_lifecycle()),
         lacking=lacking,
         location=str(bucket.location or ""),

@@ -8,9 +8,11 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import cast
 
 import google.auth.credentials
 from google.api_core.exceptions import from_http_response
+from google.auth import impersonated_credentials
 from google.auth.transport.requests import AuthorizedSession, Request
 from google.cloud.storage import Bucket
 
@@ -63,12 +65,17 @@ class IamSigning(google.auth.credentials.Signing):
 def signing_credentials(
     config: GcsConfig, credentials: google.auth.credentials.Credentials, session: AuthorizedSession, calls: Calls
 ) -> google.auth.credentials.Signing:
-    """Whoever signs: the key, an impersonated account, or IAM in the name of ``signer``.
+    """Whoever signs: the key that is here, or IAM in the name of ``signer`` or of the machine's account.
+
+    Impersonated accounts are signed for by IAM as well: the library would do it with patience of its own.
 
     Blocks where the machine must be asked who it is. Raises ``AuthError`` (``storage_signer``).
     """
-    if isinstance(credentials, google.auth.credentials.Signing) and not config.signer:
-        return credentials
+    has_key = isinstance(credentials, google.auth.credentials.Signing) and not isinstance(
+        credentials, impersonated_credentials.Credentials
+    )
+    if has_key and not config.signer:
+        return cast("google.auth.credentials.Signing", credentials)
     email = config.signer or _own_email(credentials)
     if not email:
         raise AuthError(

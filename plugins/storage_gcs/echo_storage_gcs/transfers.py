@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import base64
+import io
 import os
+import random
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
 import google_crc32c
-from google.api_core.exceptions import NotFound, PreconditionFailed
+import requests
+from google.api_core.exceptions import BadRequest, NotFound, PreconditionFailed, from_http_response
 from google.cloud.storage import Blob, Bucket
 
-from echo_core.plugin_api import InvalidRequestError, NotFoundError, ObjectInfo, PutFile
-from echo_storage_gcs.calls import Calls, Stop, StoppableFile
+from echo_core.plugin_api import InvalidRequestError, NotFoundError, ObjectInfo, PutFile, UnavailableError
+from echo_storage_gcs.calls import LONGEST_PAUSE_S, TRANSFER_RETRY_S, Calls, Stop, StoppableFile, passes_by_itself
 from echo_storage_gcs.config import MIB, GcsConfig
-from echo_storage_gcs.errors import checksum_mismatch, from_google, object_exists
-from echo_storage_gcs.sessions import NOTHING_BEFORE
+from echo_storage_gcs.errors import ChecksumMismatchError, checksum_mismatch, from_google, object_exists
+from echo_storage_gcs.sessions import NOTHING_BEFORE, RESUME_INCOMPLETE, Sessions, UploadState, kept_bytes
 
 PART_BYTES = 32 * MIB
 """Of a big object that is fetched in parts: large enough that a part's request is nothing beside it."""
+AT_ONCE_BYTES = 8 * MIB
+"""Files up to this size are sent in one request; if it breaks off, they are sent again."""
 CHECKSUM_PREFIX = "crc32c:"
-CACHE_CONTROL = "private, max-age=86400, immutable"
-"""What is stored under a key never changes: a browser may keep what it has played, and nobody between it and us."""
+MOST_SESSIONS = 3
+"""The storage may forget a session of ours; one that forgets so many is away."""
 
 
 def info_of(blob: Blob) -> ObjectInfo:
@@ -42,10 +48,14 @@ def info_of(blob: Blob) -> ObjectInfo:
 class Transfers:
     """Uploads and downloads. Raises Google's errors or Echo's."""
 
-    def __init__(self, bucket: Bucket, config: GcsConfig, calls: Calls) -> None:
+    def __init__(
+        self, bucket: Bucket, config: GcsConfig, calls: Calls, sessions: Sessions, http: requests.Session
+    ) -> None:
         self._bucket = bucket
         self._config = config
         self._calls = calls
+        self._sessions = sessions
+        self._http = http
 
     def stat(self, key: str) -> ObjectInfo:
         """Facts of an object."""
@@ -53,70 +63,138 @@ class Transfers:
         blob.reload(timeout=self._calls.timeout, retry=self._calls.retry)
         return info_of(blob)
 
-    def read(self, info: ObjectInfo, start: int, end: int) -> bytes:
-        """``[start, end)`` of exactly this generation of an object."""
-        return bytes(
-            self._bucket.blob(info.key).download_as_bytes(
-                start=start,
-                end=end - 1,
-                raw_download=True,
-                checksum=None,  # the storage knows only that of the whole
-                if_generation_match=int(info.generation),
-                timeout=self._calls.transfer_timeout,
-                retry=self._calls.transfer_retry,
-            )
+    def read_at_once(self, info: ObjectInfo, start: int, end: int) -> bytes:
+        """``[start, end)`` of exactly this generation of an object, soon or not at all."""
+        data = self._bucket.blob(info.key).download_as_bytes(
+            start=start,
+            end=end - 1,
+            raw_download=True,
+            checksum=None,  # the storage knows only that of the whole
+            if_generation_match=int(info.generation),
+            timeout=self._calls.timeout,
+            retry=self._calls.retry,
         )
+        return _whole(bytes(data), end - start)
+
+    def read(self, info: ObjectInfo, start: int, end: int, stop: Stop) -> bytes:
+        """The same, with patience."""
+        block = io.BytesIO()
+        self._download(info, block, start, end, stop)
+        return _whole(block.getvalue(), end - start)
 
     def fetch_part(self, info: ObjectInfo, path: Path, start: int, end: int, stop: Stop) -> None:
         """``[start, end)`` of an object into the same place of the file at ``path``."""
         with path.open("r+b") as file:
             file.seek(start)
-            self._bucket.blob(info.key).download_to_file(
-                StoppableFile(file, stop),
-                start=start,
-                end=end - 1,
-                raw_download=True,
-                checksum=None,
-                if_generation_match=int(info.generation),
-                timeout=self._calls.transfer_timeout,
-                retry=self._calls.transfer_retry,
-            )
+            self._download(info, file, start, end, stop)
             if file.tell() != end:
                 raise ConnectionError("the object ended early")
 
+    def _download(self, info: ObjectInfo, file: BinaryIO, start: int, end: int, stop: Stop) -> None:
+        self._bucket.blob(info.key).download_to_file(
+            StoppableFile(file, stop),
+            start=start,
+            end=end - 1,
+            raw_download=True,
+            checksum=None,
+            if_generation_match=int(info.generation),
+            timeout=self._calls.transfer_timeout,
+            retry=self._calls.transfer_retry(stop),
+        )
+
     def put(self, request: PutFile, stop: Stop) -> ObjectInfo:
-        """Store a local file (S2, S3): the storage gets its checksum first and refuses other bytes."""
+        """Store a local file (S2, S3). It is compared by its checksum on arrival, and sent twice at most."""
         with _open_source(request.path) as source:
             size_bytes = os.fstat(source.fileno()).st_size
-            checksum = checksum_of(source, size_bytes, stop)
-            source.seek(0)
-            blob = self._bucket.blob(request.key, chunk_size=self._config.chunk_size_bytes)
-            blob.cache_control = CACHE_CONTROL
+            crc32c = checksum_of(source, size_bytes, stop)
+            wanted = (size_bytes, f"{CHECKSUM_PREFIX}{crc32c:08x}")
+            send = self._send_at_once if size_bytes <= AT_ONCE_BYTES else self._send_in_chunks
             try:
-                blob.upload_from_file(
-                    StoppableFile(source, stop),
-                    size=size_bytes,
-                    content_type=request.content_type,
-                    checksum="crc32c",
-                    crc32c_checksum_value=base64.b64encode(checksum.to_bytes(4, "big")).decode(),
-                    if_generation_match=NOTHING_BEFORE,
-                    timeout=self._calls.transfer_timeout,
-                    retry=self._calls.transfer_retry,
-                )
+                try:
+                    return self._checked(send(request, source, size_bytes, crc32c, stop), wanted)
+                except ChecksumMismatchError:
+                    return self._checked(send(request, source, size_bytes, crc32c, stop), wanted)
             except PreconditionFailed:
                 # Also after an answer that was lost: the first try has stored it.
-                return self._same_or_refused(request.key, size_bytes, f"{CHECKSUM_PREFIX}{checksum:08x}")
-        stored = info_of(blob)
-        if (stored.size_bytes, stored.checksum) != (size_bytes, f"{CHECKSUM_PREFIX}{checksum:08x}"):
-            blob.delete(if_generation_match=int(stored.generation), timeout=self._calls.timeout)
+                stored = self.stat(request.key)
+                if (stored.size_bytes, stored.checksum) != wanted:
+                    raise object_exists() from None
+                return stored
+
+    def _checked(self, stored: ObjectInfo, wanted: tuple[int, str]) -> ObjectInfo:
+        if (stored.size_bytes, stored.checksum) != wanted:
+            self._bucket.blob(stored.key).delete(
+                if_generation_match=int(stored.generation), timeout=self._calls.timeout, retry=self._calls.retry
+            )
             raise checksum_mismatch()
         return stored
 
-    def _same_or_refused(self, key: str, size_bytes: int, checksum: str) -> ObjectInfo:
-        stored = self.stat(key)
-        if (stored.size_bytes, stored.checksum) != (size_bytes, checksum):
-            raise object_exists()
-        return stored
+    def _send_at_once(self, request: PutFile, source: BinaryIO, size_bytes: int, crc32c: int, stop: Stop) -> ObjectInfo:
+        source.seek(0)
+        blob = self._sessions.new_blob(request.key)
+        with _damage_told():
+            blob.upload_from_file(
+                StoppableFile(source, stop),
+                size=size_bytes,
+                content_type=request.content_type,
+                checksum="crc32c",
+                crc32c_checksum_value=_base64(crc32c),
+                if_generation_match=NOTHING_BEFORE,
+                timeout=self._calls.transfer_timeout,
+                retry=self._calls.transfer_retry(stop),
+            )
+        return info_of(blob)
+
+    def _send_in_chunks(
+        self, request: PutFile, source: BinaryIO, size_bytes: int, crc32c: int, stop: Stop
+    ) -> ObjectInfo:
+        """By a session of our own, so that a short 308 costs nothing but the bytes that were not kept."""
+        uri = self._sessions.open(request.key, request.content_type, size_bytes)
+        sessions, at, furthest, since, tries = 1, 0, -1, time.monotonic(), 0
+        while True:
+            stop.check()
+            answer = self._send_chunk(uri, source, at, size_bytes, crc32c)
+            if answer is not None and answer.status_code in {200, 201}:
+                return self.stat(request.key)
+            if answer is not None and answer.status_code in {404, 410} and sessions < MOST_SESSIONS:
+                uri, sessions, at = self._sessions.open(request.key, request.content_type, size_bytes), sessions + 1, 0
+                continue
+            if answer is not None and answer.status_code == RESUME_INCOMPLETE:
+                at = kept_bytes(answer)
+            elif answer is not None and not _passes(answer):
+                with _damage_told():
+                    raise from_http_response(answer)
+            else:
+                stop.pause(min(LONGEST_PAUSE_S, 0.5 * 2**tries) * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+                found = self._sessions.offset(UploadState(kind="session", uri=uri, size_bytes=size_bytes))
+                if found is None:
+                    return self.stat(request.key)
+                at = found.offset_bytes
+            tries += 1
+            if at > furthest:
+                furthest, since, tries = at, time.monotonic(), 0
+            elif time.monotonic() - since > TRANSFER_RETRY_S:
+                raise UnavailableError("The bucket takes bytes and keeps none.", code="storage_unavailable")
+
+    def _send_chunk(
+        self, uri: str, source: BinaryIO, at: int, size_bytes: int, crc32c: int
+    ) -> requests.Response | None:
+        end = min(size_bytes, at + self._config.chunk_size_bytes)
+        source.seek(at)
+        chunk = source.read(end - at)
+        if len(chunk) != end - at:
+            raise _file_changed()
+        headers = {"Content-Range": f"bytes {at}-{end - 1}/{size_bytes}" if chunk else f"bytes */{size_bytes}"}
+        if end == size_bytes:
+            headers["X-Goog-Hash"] = f"crc32c={_base64(crc32c)}"
+        try:
+            return self._http.put(
+                uri, data=chunk, headers=headers, timeout=self._calls.transfer_timeout, allow_redirects=False
+            )
+        except requests.RequestException as error:
+            if not passes_by_itself(error):
+                raise
+            return None
 
     def delete(self, key: str) -> None:
         """Remove an object; none is fine. Keys are never used again, so it may be said twice."""
@@ -125,6 +203,31 @@ class Transfers:
         except NotFound as error:
             if not isinstance(mapped := from_google(error), NotFoundError):
                 raise mapped from error  # it is the bucket that is not there
+
+
+def _whole(data: bytes, size_bytes: int) -> bytes:
+    if len(data) != size_bytes:
+        raise ConnectionError("the object ended early")
+    return data
+
+
+def _base64(crc32c: int) -> str:
+    return base64.b64encode(crc32c.to_bytes(4, "big")).decode()
+
+
+def _passes(answer: requests.Response) -> bool:
+    return passes_by_itself(from_http_response(answer))
+
+
+@contextmanager
+def _damage_told() -> Iterator[None]:
+    """The storage refuses bytes that do not have the checksum that was announced."""
+    try:
+        yield
+    except BadRequest as error:
+        if any(word in str(error).lower() for word in ("crc32c", "checksum", "hash")):
+            raise checksum_mismatch() from error
+        raise
 
 
 def create_target(path: Path, size_bytes: int) -> None:
@@ -140,7 +243,7 @@ def create_target(path: Path, size_bytes: int) -> None:
 
 
 def check_file(path: Path, checksum: str, stop: Stop) -> None:
-    """Raises ``ProviderError`` (``checksum_mismatch``) if the file is not the object."""
+    """Raises ``ChecksumMismatchError`` if the file is not the object."""
     with path.open("rb") as file:
         found = checksum_of(file, None, stop)
     if f"{CHECKSUM_PREFIX}{found:08x}" != checksum:
@@ -155,11 +258,15 @@ def checksum_of(file: BinaryIO, size_bytes: int | None, stop: Stop) -> int:
         piece = file.read(MIB if left is None else min(MIB, left))
         if not piece:
             if left:
-                raise InvalidRequestError("The file shrank while it was read.", code="file_changed")
+                raise _file_changed()
             break
         crc32c = google_crc32c.extend(crc32c, piece)
         left = None if left is None else left - len(piece)
     return int(crc32c)
+
+
+def _file_changed() -> InvalidRequestError:
+    return InvalidRequestError("The file changed while it was read.", code="file_changed")
 
 
 @contextmanager

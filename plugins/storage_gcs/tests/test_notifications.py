@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from echo_storage_gcs.notifications import make_routes, stored_object
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.testclient import TestClient
 
 from echo_core.plugin_api import UnavailableError
@@ -51,7 +53,11 @@ def receive(open_storage, gcs: FakeGcs, hints: Hints):
             async with open_storage(notifications=wanted if configured else {}) as storage:
                 yield {"storage": storage, "upload_hints": hints}
 
-        with TestClient(Starlette(routes=make_routes(), lifespan=lifespan), raise_server_exceptions=False) as client:
+        async def unavailable(request: Request, error: Exception) -> Response:
+            return Response(status_code=503)
+
+        handlers = {UnavailableError: unavailable}  # as the kernel does
+        with TestClient(Starlette(routes=make_routes(), lifespan=lifespan, exception_handlers=handlers)) as client:
             return client.post(
                 "/notifications",
                 content=body or push.body,
@@ -103,8 +109,8 @@ def test_without_configuration_there_is_no_such_thing(receive, push, hints: Hint
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b"{}", b'{"message": 1}', b'{"message": {"data": "%%%"}}'])
-def test_what_is_no_notification_is_refused(receive, push, hints: Hints, body: bytes) -> None:
-    assert receive(push(), body=body) == 422
+def test_what_is_not_understood_is_taken_or_it_would_come_again(receive, push, hints: Hints, body: bytes) -> None:
+    assert receive(push(), body=body) == 204
     assert hints.keys == []
 
 
@@ -118,12 +124,23 @@ def test_other_news_is_no_news(receive, push, gcs: FakeGcs, hints: Hints) -> Non
 
 def test_pub_sub_says_it_again_while_the_database_is_away(receive, push, hints: Hints) -> None:
     hints.away = True
-    assert receive(push()) >= 500
+    assert receive(push()) == 503
 
 
 def test_keys_that_cannot_be_had_are_no_refusal(receive, push, gcs: FakeGcs) -> None:
     gcs.faults.add(path="/oauth2/v1/certs", status=503, times=100)
-    assert receive(push()) >= 500
+    assert receive(push()) == 503
+
+
+def test_what_google_says_instead_of_keys_is_no_refusal(receive, push, gcs: FakeGcs) -> None:
+    gcs.faults.add(path="/oauth2/v1/certs", status=200, body=["no", "keys"], times=100)
+    assert receive(push()) == 503
+
+
+def test_strangers_make_nobody_ask_google(receive, push, gcs: FakeGcs) -> None:
+    for wrong in ({"audience": "https://other.example"}, {"email": "stranger@echo-test.iam.gserviceaccount.com"}):
+        assert receive(push(**wrong)) == 401
+    assert [r for r in gcs.log if r.path == "/oauth2/v1/certs"] == []
 
 
 def test_notification_without_attributes() -> None:

@@ -48,7 +48,7 @@ def test_apply_adds_what_is_missing_once(setup, gcs: FakeGcs, bare: str) -> None
     ran = setup("--apply", bucket=bare)
     assert (ran.exit_code, "Changed." in ran.output) == (0, True), ran.output
     fields = gcs.bucket_fields(bare)
-    assert fields["cors"] == [FOREIGN, wanted_cors([ORIGIN])]
+    assert fields["cors"] == [wanted_cors([ORIGIN]), FOREIGN]
     assert [rule["action"]["type"] for rule in fields["lifecycle"]["rule"]] == [
         "AbortIncompleteMultipartUpload",
         "Delete",
@@ -61,7 +61,7 @@ def test_apply_adds_what_is_missing_once(setup, gcs: FakeGcs, bare: str) -> None
 def test_json(setup, gcs: FakeGcs, bare: str) -> None:
     told = json.loads(setup("--json", bucket=bare).output)
     assert (told["ok"], told["changed"], told["missingPermissions"]) == (False, False, [])
-    assert told["cors"][-1]["origin"] == [ORIGIN]
+    assert told["cors"][0]["origin"] == [ORIGIN]
     told = json.loads(setup("--json", "--apply", bucket=bare).output)
     assert (told["ok"], told["changed"]) == (True, True)
 
@@ -105,6 +105,29 @@ def test_what_cors_rules_lack(change: dict[str, Any], words: list[str]) -> None:
     found = lacking_cors([wanted_cors([ORIGIN]) | change], ORIGIN)
     assert len(found) == len(words)
     assert all(word in sentence for word, sentence in zip(words, found, strict=True))
+
+
+def test_of_the_rules_that_match_the_first_one_counts() -> None:
+    loose = {"origin": ["*"], "method": ["*"], "responseHeader": ["Content-Type"]}
+    assert "Range" in lacking_cors([loose, wanted_cors([ORIGIN])], ORIGIN)[0]
+    assert lacking_cors([wanted_cors([ORIGIN]), loose], ORIGIN) == []
+    only_reading = {"origin": ["*"], "method": ["GET", "HEAD"], "responseHeader": ["*"]}
+    assert lacking_cors([only_reading, wanted_cors([ORIGIN])], ORIGIN) == []
+
+
+def test_apply_puts_its_rule_before_a_looser_one(setup, gcs: FakeGcs) -> None:
+    name = f"loose-{uuid.uuid4()}"
+    loose = {"origin": ["*"], "method": ["*"], "responseHeader": ["Content-Type"]}
+    gcs.create_bucket(name, cors=[loose])
+    assert setup("--apply", bucket=name).exit_code == 0
+    assert gcs.bucket_fields(name)["cors"] == [wanted_cors([ORIGIN]), loose]
+
+
+def test_apply_replaces_an_older_rule_of_its_own(setup, gcs: FakeGcs) -> None:
+    name = f"older-{uuid.uuid4()}"
+    gcs.create_bucket(name, cors=[wanted_cors([ORIGIN]) | {"responseHeader": ["Content-Type"]}, FOREIGN])
+    assert setup("--apply", bucket=name).exit_code == 0
+    assert gcs.bucket_fields(name)["cors"] == [wanted_cors([ORIGIN]), FOREIGN]
 
 
 # --- the doctor

@@ -227,6 +227,37 @@ async def test_aborted_session_frees_its_bytes(storage, gcs: FakeGcs, http) -> N
     assert send(http, ticket.url, DATA, GRANULE, len(DATA)).status_code in {404, 410, 499}
 
 
+async def test_session_of_another_origin_is_ended_and_begun_anew(storage, gcs: FakeGcs, http) -> None:
+    """The storage would let the other page send, and hide how far it has come."""
+    ticket = await begin(storage)
+    resume = {"key": KEY, "state": ticket.state, "content_type": "video/mp4", "size_bytes": len(DATA)}
+    for origin in (ORIGIN, None):  # the same page, and a program, go on
+        assert (await storage.resume_upload(ResumeUpload(**resume, origin=origin))).url == ticket.url
+    with pytest.raises(NotFoundError) as caught:
+        await storage.resume_upload(ResumeUpload(**resume, origin="https://other.example"))
+    assert caught.value.code == "upload_gone"
+    assert gcs.sessions() == []
+
+
+async def test_session_that_a_program_opened_is_not_handed_to_a_page(storage, gcs: FakeGcs) -> None:
+    request = BeginUpload(key=KEY, content_type="video/mp4", size_bytes=len(DATA))
+    ticket = await storage.begin_upload(request)
+    with pytest.raises(NotFoundError):
+        await storage.resume_upload(
+            ResumeUpload(key=KEY, state=ticket.state, content_type="video/mp4", size_bytes=len(DATA), origin=ORIGIN)
+        )
+
+
+async def test_beginning_has_one_deadline_for_all_it_does(open_storage, gcs: FakeGcs) -> None:
+    async with open_storage(deadline_s=1) as storage:
+        gcs.faults.add(path="/b/", delay_s=0.8, times=100)
+        begun = asyncio.get_running_loop().time()
+        with pytest.raises(UnavailableError):
+            await begin(storage)
+        assert asyncio.get_running_loop().time() - begun < 1.5
+        gcs.faults.clear()
+
+
 async def test_bucket_that_is_away_is_no_lost_upload(storage, gcs: FakeGcs) -> None:
     ticket = await begin(storage)
     fault = gcs.faults.add(method="PUT", path="upload_id", status=503, times=1000)
