@@ -63,7 +63,14 @@ class PluginRegistry:
     def __init__(
         self, statuses: Sequence[PluginStatus], configs: PluginConfigs, settings: Settings, secret: bytes, clock: Clock
     ) -> None:
-        self.statuses = tuple(statuses)
+        self.statuses = tuple(_with_refusals(status, configs) for status in statuses)
+        self._refused_commands = {
+            entry.name: (before.name, after.reason)
+            for before, after in zip(statuses, self.statuses, strict=True)
+            if after.state == "failed"
+            for entry in before.specs
+            if isinstance(entry.spec, CommandsSpec)
+        }
         self._configs = configs
         self._settings = settings
         self._secret = secret
@@ -96,8 +103,7 @@ class PluginRegistry:
         issues = [*configs.issues, *selection_issues(settings, statuses)]
         if issues and strict:
             raise ConfigurationError(issues)
-        shown = tuple(_with_refusals(status, configs) for status in statuses)
-        return cls(shown, configs, settings, secret, clock)
+        return cls(statuses, configs, settings, secret, clock)
 
     def open_storage(self, name: str | None = None) -> AbstractAsyncContextManager[StorageBackend]:
         """The storage that ``storage.backend`` selects, or another one that is configured.
@@ -165,17 +171,19 @@ class PluginRegistry:
         return self._open(handler.plugin, spec, self._context_of(handler.plugin, spec), spec.open, EventHandler)
 
     def find_commands(self, name: str) -> tuple[Typer, PluginContext] | None:
-        """The commands of that name and what they run with. Raises ``NotSupportedError`` if they lack their table."""
+        """The commands of that name and what they run with.
+
+        Raises ``NotSupportedError`` (``plugin_not_configured``) if their plugin's table is missing or refused.
+        """
+        if name in self._refused_commands:
+            plugin, reason = self._refused_commands[name]
+            raise _not_configured(plugin, f"{reason}.")
         for plugin, spec in self.of_type(CommandsSpec):
             if (spec.name or plugin) == name:
                 try:
                     return spec.app, self._context(plugin, self._configs.of(plugin, spec.config_model))
                 except LookupError as error:
-                    raise NotSupportedError(
-                        f"The plugin {plugin} is not configured.",
-                        code="plugin_not_configured",
-                        remedy=f"Write its table [plugins.{plugin}] into echo.toml; 'echoctl plugins' tells more.",
-                    ) from error
+                    raise _not_configured(plugin, "it has no table.") from error
         return None
 
     def steps(self) -> tuple[RegisteredStep, ...]:
@@ -256,6 +264,14 @@ class PluginRegistry:
 def _with_refusals(status: PluginStatus, configs: PluginConfigs) -> PluginStatus:
     issues = configs.refused.get(status.name)
     return status.failed("its configuration is refused: " + "; ".join(map(str, issues))) if issues else status
+
+
+def _not_configured(plugin: str, why: str) -> NotSupportedError:
+    return NotSupportedError(
+        f"The commands of the plugin {plugin} cannot be used: {why}",
+        code="plugin_not_configured",
+        remedy=f"Correct its table [plugins.{plugin}] in echo.toml.",
+    )
 
 
 def _plugin_key(secret: bytes, plugin: str, label: str) -> bytes:

@@ -268,6 +268,15 @@ class PluginsSettings(BaseModel):
         return {} if table is None else dict(table.get_secret_value())
 
 
+def _as_browsers_say(url: str) -> str:
+    """The origin of a page at that address (RFC 6454, 6.2)."""
+    parts = urlsplit(url)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    standard = {"http": 80, "https": 443}.get(parts.scheme)
+    port = "" if parts.port in {None, standard} else f":{parts.port}"
+    return f"{parts.scheme}://{host}{port}"
+
+
 class Settings(Section):
     """All of it."""
 
@@ -313,10 +322,8 @@ class Settings(Section):
 
     @property
     def page_origins(self) -> tuple[str, ...]:
-        """Origins of the pages that use this instance: its own, then those that are let in from elsewhere."""
-        own = urlsplit(self.public_url)
-        others = (origin for origin in self.http.cors_origins if origin != "*")
-        return tuple(dict.fromkeys((f"{own.scheme}://{own.netloc}", *others)))
+        """Origins of the pages that use this instance: its own, then those that are let in (``*``: all)."""
+        return tuple(dict.fromkeys((_as_browsers_say(self.public_url), *self.http.cors_origins)))
 
     @property
     def identity(self) -> str:

@@ -36,7 +36,8 @@ class PluginContext:
     clock: Clock
     derive_key: Callable[[str], bytes]
     page_origins: tuple[str, ...] = ()
-    """Origins of the pages that read and write objects from browsers: Echo's own, then ``http.cors_origins``."""
+    """Origins of the pages that read and write objects from browsers: Echo's own, then ``http.cors_origins``, which may
+    be ``*``."""
 
     def config_as(self, model: type[ConfigT]) -> ConfigT:
         """The validated configuration as the model that the spec named. Raises ``TypeError`` for any other model."""

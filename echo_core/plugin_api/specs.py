@@ -134,7 +134,8 @@ class RoutesSpec:
 class CommandsSpec:
     """Commands, reachable as ``echoctl <name> …``; without a name, as ``echoctl <plugin> …``.
 
-    They find the ``PluginContext``, its ``config`` an instance of ``config_model``, at ``typer.Context.obj``.
+    They find the ``PluginContext``, its ``config`` an instance of ``config_model``, at ``typer.Context.obj``. One that
+    sets ``context.meta["echo.json"] = True`` has its errors printed as JSON, too.
     """
 
     app: Typer

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +13,7 @@ from typer.core import TyperGroup
 from echo_core.entrypoints.cli.commands import doctor, inspecting, jobs, storage, upload, users, videos
 from echo_core.entrypoints.cli.commands import instance as instance_commands
 from echo_core.entrypoints.cli.exits import ExitCode
-from echo_core.entrypoints.cli.instance import CONFIG_KEY, config_path
+from echo_core.entrypoints.cli.instance import CONFIG_KEY
 from echo_core.entrypoints.cli.output import JSON_KEY, say, say_problem, write_json
 from echo_core.entrypoints.cli.problems import CliError, explained
 
@@ -40,6 +42,10 @@ class EchoGroup(TyperGroup):
         except KeyboardInterrupt:
             say("Interrupted.")
             raise typer.Exit(ExitCode.INTERRUPTED) from None
+        except BrokenPipeError:
+            # Whoever reads our output has seen enough; closing it at exit must not complain either.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(ExitCode.FAILED) from None
         except Exception as error:
             problem = explained(error)
             if problem is None:
@@ -58,13 +64,16 @@ def _of_plugin(ctx: Context, name: str) -> Command | None:
     try:
         from echo_core import bootstrap
 
-        settings = bootstrap.load_settings(config_path(ctx.find_root().meta))
+        # A command is looked for before the callback of the root, which keeps the option, has run.
+        settings = bootstrap.load_settings(ctx.find_root().params.get("config"))
         if (found := bootstrap.plugin_commands(settings, name)) is None:
             return None
         commands, ctx.obj = found
         return typer.main.get_command(commands)
     except Exception as error:  # a plugin may raise anything; the user mistyped, or learns why it is missing
         problem = explained(error)
+        if problem is not None and problem.code == "plugin_not_configured":
+            raise  # there are such commands: they say themselves what they lack
         say(f"The commands of plugins cannot be had: {problem.message if problem else error!r}")
         return None
 

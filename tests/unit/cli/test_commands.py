@@ -287,6 +287,39 @@ def test_broken_plugin_breaks_no_other_command(echoctl: Any, monkeypatch: pytest
     assert "a plugin's defect" in ran.err
 
 
+def test_commands_of_a_plugin_run_with_the_configuration_that_was_named(
+    echoctl: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    app = typer.Typer()
+
+    @app.command()
+    def where() -> None:
+        raise AssertionError("it ran")
+
+    asked: list[Path | None] = []
+
+    def load(path: Path | None = None) -> Any:
+        asked.append(path)
+        raise EchoError("There is no such file.", code="configuration_missing")
+
+    monkeypatch.setattr(bootstrap, "load_settings", load)
+    assert echoctl("--config", tmp_path / "named.toml", "greeter", "where").code == 2
+    assert asked == [tmp_path / "named.toml"]
+
+
+def test_commands_that_lack_their_configuration_are_not_called_unknown(
+    echoctl: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def commands(_: object, name: str) -> Any:
+        raise EchoError("It has no table.", code="plugin_not_configured", remedy="Write it.")
+
+    monkeypatch.setattr(bootstrap, "plugin_commands", commands)
+    ran = echoctl("greeter", "where")
+    assert ran.code == 1
+    assert "It has no table." in ran.err
+    assert "No such command" not in ran.err
+
+
 # --- openapi
 
 

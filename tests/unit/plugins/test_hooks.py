@@ -183,6 +183,7 @@ COMMANDS_OF_ITS_OWN_NAME = """
 import typer
 
 class Config(BaseModel):
+    model_config = {"extra": "forbid"}
     bucket: str
 
 def origins(config):
@@ -204,11 +205,11 @@ def echo_register_commands():
 """
 
 
-def load_mine(site: Any, tmp_path: Path, bucket: str | None) -> PluginRegistry:
+def load_mine(site: Any, tmp_path: Path, bucket: str | None, **more: str) -> PluginRegistry:
     settings = Settings(
         data_dir=tmp_path / "data",
         storage=StorageSettings(backend="mine" if bucket else "local"),
-        plugins=PluginsSettings.model_validate({} if bucket is None else {"mine": {"bucket": bucket}}),
+        plugins=PluginsSettings.model_validate({} if bucket is None else {"mine": {"bucket": bucket, **more}}),
     )
     return PluginRegistry.load(
         settings, secret=b"s" * 32, clock=FixedClock(), candidates=site.candidates(), strict=False
@@ -233,6 +234,14 @@ def test_commands_of_a_plugin_without_its_table_say_so(site: Any, install: Any, 
     with pytest.raises(NotSupportedError) as caught:
         registry.find_commands("bucket")
     assert caught.value.code == "plugin_not_configured"
+
+
+def test_commands_of_a_plugin_whose_table_is_refused_say_why(site: Any, install: Any, tmp_path: Path) -> None:
+    install("mine", COMMANDS_OF_ITS_OWN_NAME)
+    registry = load_mine(site, tmp_path, "films", colour="red")
+    assert registry.reports()[0].status == "failed"
+    with pytest.raises(NotSupportedError, match="colour"):
+        registry.find_commands("bucket")
 
 
 def test_origins_that_a_configuration_makes_are_checked(site: Any, install: Any, tmp_path: Path) -> None:
