@@ -54,6 +54,7 @@ from echo_storage_gcs.signing import UrlSigner, Wanted, signing_credentials
 from echo_storage_gcs.transfers import PART_BYTES, Transfers, info_of
 
 OPEN_DEADLINE_S = 30.0
+PUT_GRACE_S = 5.0
 READ_BYTES = 4 * MIB
 """What is asked for at once of a stream; the next is on the way meanwhile."""
 PIECE_BYTES = MIB
@@ -95,7 +96,8 @@ class GcsStorage(StorageBackend):
         if await self._find(request.key) is not None:
             raise object_exists()
         size = request.size_bytes
-        if size is not None and size <= self.config.single_put_bytes and "signed-put" in request.protocols:
+        is_small = size is not None and size <= self.config.single_put_bytes
+        if size is not None and is_small and "signed-put" in request.protocols and self.signer.is_cheap:
             return await self._put_ticket(request, size)
         if size is None:
             uri = await self._bounded_session(request)
@@ -258,7 +260,8 @@ class GcsStorage(StorageBackend):
     async def put_file(self, request: PutFile) -> ObjectInfo:
         """See the contract."""
         validate_key(request.key)
-        return await self.calls.transfer(lambda stop: self._transfers.put(request, stop))
+        # Waited for: an object that appears after it was given up would be an orphan.
+        return await self.calls.transfer(lambda stop: self._transfers.put(request, stop), stop_grace_s=PUT_GRACE_S)
 
     async def fetch_file(self, request: FetchFile) -> None:
         """See the contract. A big object comes in parts, several at once; the whole is checked at the end."""

@@ -19,8 +19,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 CONNECT_TIMEOUT_S = 3.0
 CLOSE_GRACE_S = 2.0
-STOP_GRACE_S = 10.0
-"""A cancelled transfer is waited for so long: it ends at its next read or write."""
 TRANSFER_RETRY_S = 120.0
 """A transfer that has come no further for so long has failed."""
 LONGEST_PAUSE_S = 5.0
@@ -141,9 +139,9 @@ class Calls:
                 raise
             raise mapped from error
 
-    async def transfer(self, work: Callable[[Stop], T]) -> T:
+    async def transfer(self, work: Callable[[Stop], T], *, stop_grace_s: float = 1.0) -> T:
         """A transfer, which takes as long as it takes. When the caller is cancelled it is told to stop, and waited for
-        a little: what it works on should be left alone until it has ended."""
+        so long: until the request that is under way ends, or moves a byte."""
         stop = Stop()
         self._transfers.add(stop)
         submitted = self._track(self._long.submit(work, stop))
@@ -154,7 +152,7 @@ class Calls:
         except asyncio.CancelledError:
             stop.set()
             if not submitted.cancel():
-                await asyncio.wait([future], timeout=STOP_GRACE_S)
+                await asyncio.wait([future], timeout=stop_grace_s)
             future.add_done_callback(_look_away)
             raise
         except Exception as error:

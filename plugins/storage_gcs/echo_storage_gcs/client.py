@@ -24,15 +24,24 @@ def load_credentials(config: GcsConfig) -> google.auth.credentials.Credentials:
     """The service account's key, or what the machine offers. Blocks. Raises ``AuthError`` (``storage_credentials``)."""
     if text := config.credentials.get_secret_value():
         return _from_key(text)
+    return _default(
+        "Set plugins.storage_gcs.credentials_file to the JSON key of a service account; or run Echo where Google "
+        "provides one; or set GOOGLE_APPLICATION_CREDENTIALS."
+    )
+
+
+def load_own_credentials() -> google.auth.credentials.Credentials:
+    """Those of whoever is signed in here. Blocks. Raises ``AuthError`` (``storage_credentials``)."""
+    return _default("Sign in with 'gcloud auth application-default login'.")
+
+
+def _default(remedy: str) -> google.auth.credentials.Credentials:
     credentials: google.auth.credentials.Credentials
     try:
         credentials, _ = google.auth.default(scopes=list(SCOPES))
     except (DefaultCredentialsError, GoogleAuthError) as error:
         raise AuthError(
-            "There are no credentials for Google Cloud Storage.",
-            code="storage_credentials",
-            remedy="Set plugins.storage_gcs.credentials_file to the JSON key of a service account; or run Echo where "
-            "Google provides one; or set GOOGLE_APPLICATION_CREDENTIALS.",
+            "There are no credentials for Google Cloud Storage.", code="storage_credentials", remedy=remedy
         ) from error
     return credentials
 

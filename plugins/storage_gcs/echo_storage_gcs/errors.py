@@ -28,7 +28,7 @@ _ADDRESS = re.compile(r"https?://\S+")
 _TOO_MANY = 429
 _DENIED = frozenset({401, 403})
 _AGAIN = frozenset({408, 500, 502, 503, 504})
-ASK_SETUP = "The operator can see with 'echoctl gcs setup' which permissions and settings the bucket lacks."
+ASK_SETUP = "Whoever runs this instance sees with 'echoctl gcs setup' what its account lacks, and how to grant it."
 
 
 class ChecksumMismatchError(ProviderError):

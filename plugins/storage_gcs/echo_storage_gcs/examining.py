@@ -110,7 +110,7 @@ async def _cors(storage: GcsStorage, origins: Sequence[str]) -> StorageFinding:
     return StorageFinding(
         name="cors",
         ok=False,
-        detail=f"the bucket's CORS configuration lacks {'; '.join(plan.lacking)}",
+        detail=f"missing in the bucket's CORS configuration: {'; '.join(plan.lacking)}",
         remedy="Run 'echoctl gcs setup --apply'.",
     )
 

@@ -72,7 +72,7 @@ class PushReceiver:
         """Raises ``Refused``, or ``UnavailableError`` when Google's keys cannot be had."""
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
-            raise Refused("there is no bearer token")
+            raise Refused("it came without a token")
         await self.calls.run(self._check, token.strip())
 
     def _check(self, token: str) -> None:

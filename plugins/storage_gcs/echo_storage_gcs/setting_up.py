@@ -41,7 +41,7 @@ def lacking_cors(rules: Sequence[Rule], origin: str) -> list[str]:
     """What pages of ``origin`` may not do by these rules, in words."""
     ours = [rule for rule in rules if {"*", origin} & set(rule.get("origin", ()))]
     if not ours:
-        return [f"no rule names the origin {origin}"]
+        return [f"a rule for the origin {origin}"]
     methods: list[str] = []
     headers: set[str] = set()
     for method in METHODS[:-1]:

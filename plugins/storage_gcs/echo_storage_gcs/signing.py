@@ -119,6 +119,11 @@ class UrlSigner:
     _kept: OrderedDict[tuple[Wanted, int], SignedUrl] = field(default_factory=OrderedDict)
     _making: dict[tuple[Wanted, int], asyncio.Task[SignedUrl]] = field(default_factory=dict)
 
+    @property
+    def is_cheap(self) -> bool:
+        """Whether a signature costs no request."""
+        return not isinstance(self.credentials, IamSigning)
+
     async def read(self, wanted: Wanted, expires_in_s: int) -> SignedUrl:
         """An address to read by; maybe one that was given out before. Raises ``ProviderError``."""
         lifetime_s = max(1, min(expires_in_s, MAX_LIFETIME_S))

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from echo_storage_gcs.commands import app
 from echo_storage_gcs.setting_up import HEADERS, PERMISSIONS, lacking_cors, wanted_cors
+from google.auth.compute_engine import _metadata
 from typer.testing import CliRunner
 
-from echo_core.plugin_api import EchoError
+from echo_core.plugin_api import AuthError, EchoError
 from tests.fakes.gcs.server import FakeGcs, cors_for
 
 from .conftest import BUCKET, ORIGIN, make_context
@@ -37,7 +38,7 @@ def bare(gcs: FakeGcs) -> str:
 def test_what_is_missing_is_shown_and_not_changed(setup, gcs: FakeGcs, bare: str) -> None:
     ran = setup(bucket=bare)
     assert ran.exit_code == 1
-    assert f"no rule names the origin {ORIGIN}" in ran.output
+    assert f"a rule for the origin {ORIGIN}" in ran.output
     assert "--apply" in ran.output
     assert "AbortIncompleteMultipartUpload" in ran.output
     assert "x-goog-generation" in ran.output
@@ -74,6 +75,42 @@ def test_missing_permissions_are_named_with_what_grants_them(setup, gcs: FakeGcs
     assert "roles/storage.objectUser" in ran.output
 
 
+def test_account_that_may_not_read_the_settings_shows_what_to_set(setup, gcs: FakeGcs) -> None:
+    """The role that Echo's account should have does not let it."""
+    gcs.deny("storage.buckets.get")
+    ran = setup()
+    assert ran.exit_code == 1
+    assert "--own-credentials" in ran.output
+    assert "cors.json" in ran.output
+    assert ORIGIN in ran.output
+    assert "has the permissions that Echo needs" in ran.output
+    told = json.loads(setup("--json").output)
+    assert (told["ok"], told["lacking"], told["missingPermissions"]) == (False, None, [])
+    assert told["cors"][0]["origin"] == [ORIGIN]
+
+
+def test_whoever_is_signed_in_changes_the_bucket_and_echos_account_is_looked_at(
+    setup, gcs: FakeGcs, bare: str, monkeypatch: pytest.MonkeyPatch, tmp_path
+) -> None:
+    key = tmp_path / "mine.json"
+    key.write_text(json.dumps(gcs.service_account_info("operator@echo-test.iam.gserviceaccount.com")))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(key))
+    gcs.deny("storage.objects.create")
+    ran = setup("--apply", "--own-credentials", bucket=bare)
+    assert ran.exit_code == 1
+    assert "Changed." in ran.output
+    assert f"{gcs.email} lacks storage.objects.create" in ran.output
+
+
+def test_nobody_is_signed_in(setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_metadata, "_NO_GCE_CHECK", True)
+    monkeypatch.setenv("CLOUDSDK_CONFIG", "/nonexistent")
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    ran = setup("--own-credentials")
+    assert isinstance(ran.exception, AuthError)
+    assert "gcloud auth application-default login" in ran.exception.remedy
+
+
 def test_account_that_may_not_change_the_bucket_is_told(setup, gcs: FakeGcs, bare: str) -> None:
     gcs.deny("storage.buckets.update")
     ran = setup("--apply", bucket=bare)
@@ -93,7 +130,7 @@ def test_bucket_that_is_not_there_is_told(setup) -> None:
     [
         ({}, []),
         ({"origin": ["*"]}, []),
-        ({"origin": ["https://other.example"]}, ["no rule names the origin"]),
+        ({"origin": ["https://other.example"]}, ["a rule for the origin"]),
         ({"method": ["GET", "HEAD", "POST"]}, ["the methods PUT"]),
         ({"method": ["*"]}, []),
         ({"responseHeader": [name for name in HEADERS if name != "Range"]}, ["the headers Range"]),

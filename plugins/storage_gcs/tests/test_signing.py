@@ -11,7 +11,7 @@ import pytest
 from echo_storage_gcs.backend import GcsStorage
 from google.auth.compute_engine import _metadata
 
-from echo_core.plugin_api import AuthError, ReadUrl, UnavailableError
+from echo_core.plugin_api import AuthError, BeginUpload, ReadUrl, UnavailableError
 from echo_core.testing.storage_probe import put_bytes
 from tests.fakes.gcs.server import FakeGcs
 
@@ -97,6 +97,14 @@ async def test_account_that_may_not_sign_is_told_which_permission_it_lacks(keyle
             await storage.read_url(ReadUrl(key="a", expires_in_s=60))
     assert "iam.serviceAccounts.signBlob" in caught.value.message
     assert not caught.value.retryable
+
+
+async def test_small_files_get_a_session_where_a_signature_costs_as_much(keyless) -> None:
+    async with keyless() as storage:
+        ticket = await storage.begin_upload(
+            BeginUpload(key="a", content_type="video/mp4", size_bytes=3, protocols=("google-resumable", "signed-put"))
+        )
+        assert ticket.protocol == "google-resumable"
 
 
 async def test_key_signs_here(storage, gcs: FakeGcs) -> None:
