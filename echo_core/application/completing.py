@@ -148,7 +148,7 @@ async def complete_with(
                 return await _start(services, uow, upload, video, found)
             upload = await _quarantine(uow, upload, found, mismatch)
     if job is None:
-        raise _quarantined(upload)
+        raise quarantine_of(upload)
     _check_same_bytes(found.checksum, upload.checksum)
     return CompletedUpload(video_id=video.id, job_id=job.id, status=video.status)
 
@@ -253,14 +253,15 @@ def check_size(size_bytes: int | None, limit_bytes: int) -> None:
 def check_open(services: UploadServices, upload: Upload) -> None:
     """Raises ``IllegalChangeError`` (``upload_expired``), ``ConflictError`` (what it is quarantined for)."""
     if upload.state is UploadState.QUARANTINED:
-        raise _quarantined(upload)
+        raise quarantine_of(upload)
     if upload.state is UploadState.EXPIRED or upload.expires_at <= services.clock.now():
         raise IllegalChangeError(
             "This upload has expired.", code="upload_expired", remedy="Begin a new upload of the same file."
         )
 
 
-def _quarantined(upload: Upload) -> ConflictError:
+def quarantine_of(upload: Upload) -> ConflictError:
+    """What a quarantined upload is answered with, whoever asks."""
     return _not_as_announced(Mismatch(code=upload.quarantine_code, message=upload.quarantine_message))
 
 

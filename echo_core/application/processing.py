@@ -24,6 +24,7 @@ from echo_core.application.pieces import (
     piece_needs,
     whole_needs,
 )
+from echo_core.application.sources import source_changed, source_errors
 from echo_core.application.transcoding import (
     DAMAGED,
     MEDIA,
@@ -97,7 +98,12 @@ class VerifyStep:
     """Is the stored object still the one that was accepted, and may it be a video at all?"""
 
     async def run(self, context: StepContext) -> StepResult:
-        """Raises ``InvalidRequestError`` with codes ``source_changed``, ``media_empty``, ``media_unreadable``."""
+        """Raises ``InvalidRequestError`` with codes ``source_missing``, ``source_changed``, ``media_empty``,
+        ``media_unreadable``."""
+        with source_errors():
+            return await self._verify(context)
+
+    async def _verify(self, context: StepContext) -> StepResult:
         video = context.video
         info = await context.storage.stat(video.source_key)
         if (
@@ -105,11 +111,7 @@ class VerifyStep:
             or info.size_bytes != video.size_bytes
             or checksums_differ(info.checksum, video.source_checksum)
         ):
-            raise InvalidRequestError(
-                "The stored file is not the one that was uploaded.",
-                code="source_changed",
-                remedy="Upload the video again.",
-            )
+            raise source_changed()
         if info.size_bytes == 0:
             raise InvalidRequestError(
                 "The file is empty.", code="media_empty", remedy="Check the file on your device and upload it again."

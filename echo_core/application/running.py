@@ -11,6 +11,7 @@ from pathlib import Path
 from echo_core.application.admission import step_video
 from echo_core.application.job_changes import store_change
 from echo_core.application.ports import Claim, WorkerUnitsOfWork
+from echo_core.application.sources import source_errors
 from echo_core.application.storage_watch import WatchedStorage
 from echo_core.domain.artefacts import Artefact
 from echo_core.domain.errors import UnknownEntityError
@@ -135,9 +136,10 @@ class StepRun:
                 await asyncio.to_thread(directory.mkdir)
                 path = directory / "source"
                 video = self._video
-                await self._storage.fetch_file(
-                    FetchFile(key=video.source_key, path=path, generation=video.source_generation or None)
-                )
+                with source_errors():
+                    await self._storage.fetch_file(
+                        FetchFile(key=video.source_key, path=path, generation=video.source_generation or None)
+                    )
                 self._source = path
             return self._source
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from echo_core.application.completing import quarantine_of
 from echo_core.application.job_changes import store_change, video_event
 from echo_core.application.jobs import JobView, job_view
 from echo_core.application.pipeline import Pipeline
@@ -38,6 +39,8 @@ class VideoDetails:
     video: Video
     job: JobView | None
     artefacts: Sequence[Artefact]
+    quarantine: ConflictError | None = None
+    """Why nothing is made of what was uploaded."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,7 +73,9 @@ async def get_details(services: ApiServices, user: User, video_id: VideoId) -> V
         job = await uow.jobs.find_for_video(video_id, JobKind.PROCESS)
         artefacts = await uow.artefacts.list_for_video(video_id)
         view = await job_view(uow, job) if job is not None else None
-    return VideoDetails(video=video, job=view, artefacts=artefacts)
+        upload = await uow.uploads.get(video_id) if job is None else None
+    held = quarantine_of(upload) if upload is not None and upload.state is UploadState.QUARANTINED else None
+    return VideoDetails(video=video, job=view, artefacts=artefacts, quarantine=held)
 
 
 async def update_metadata(services: ApiServices, user: User, video_id: VideoId, command: MetadataCommand) -> Video:

@@ -123,6 +123,7 @@ VIDEO_DETAILS = {
     "storyboardUrl": None,
     "sourceUrl": f"{STREAM}?token={TOKEN}",
     "job": JOB,
+    "uploadProblem": None,
     "media": {
         "container": "mov,mp4",
         "durationSeconds": 62.5,

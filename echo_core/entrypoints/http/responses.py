@@ -243,6 +243,8 @@ class VideoDetails(Video):
     storyboard_url: str | None
     source_url: str | None
     job: Job | None
+    upload_problem: StepFailure | None
+    """Why nothing is made of what was uploaded: it is not what was announced."""
     media: MediaFacts | None
     renditions: list[RenditionItem]
     posters: list[PosterItem]

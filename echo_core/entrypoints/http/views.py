@@ -13,6 +13,7 @@ from echo_core.application.videos import VideoDetails
 from echo_core.application.watching import WatchPage
 from echo_core.domain import jobs, videos
 from echo_core.domain.artefacts import CAPTIONS_KIND, RENDITION_KIND, Artefact
+from echo_core.domain.errors import ConflictError
 from echo_core.domain.ids import VideoId
 from echo_core.entrypoints.http import responses
 from echo_core.plugin_api.json import JsonObject
@@ -115,6 +116,12 @@ def _failure(error: jobs.StepError | None) -> responses.StepFailure | None:
     return responses.StepFailure(code=error.code, message=error.message, remedy=error.remedy, log_tail=error.log_tail)
 
 
+def _upload_problem(error: ConflictError | None) -> responses.StepFailure | None:
+    if error is None:
+        return None
+    return responses.StepFailure(code=error.code, message=error.message, remedy=error.remedy, log_tail=())
+
+
 def _video_fields(video: videos.Video) -> dict[str, object]:
     return {
         "video_id": video.id,
@@ -156,6 +163,7 @@ def video_details(details: VideoDetails, urls: PlaybackUrls) -> responses.VideoD
         storyboard_url=urls.storyboard_url,
         source_url=urls.source_url,
         job=job(details.job) if details.job is not None else None,
+        upload_problem=_upload_problem(details.quarantine),
         media=_media_facts(products.get(MEDIA_PRODUCT)),
         renditions=[_rendition(a) for a in details.artefacts if a.kind == RENDITION_KIND],
         posters=[_poster(a, urls, chosen=a is urls.poster) for a in posters_of(details.artefacts)],

@@ -1010,6 +1010,7 @@ export interface components {
             storyboardUrl: string | null;
             sourceUrl: string | null;
             job: components["schemas"]["Job"] | null;
+            uploadProblem: components["schemas"]["StepFailure"] | null;
             media: components["schemas"]["MediaFacts"] | null;
             renditions: components["schemas"]["RenditionItem"][];
             posters: components["schemas"]["PosterItem"][];
@@ -1587,6 +1588,7 @@ export interface operations {
                      *           }
                      *         ]
                      *       },
+                     *       "uploadProblem": null,
                      *       "media": {
                      *         "container": "mov,mp4",
                      *         "durationSeconds": 62.5,

@@ -314,7 +314,19 @@ async function send(
     signal,
     wait: untilOnlineOr,
     isOnline: () => navigator.onLine,
+    isReachable,
   });
+}
+
+/** Without CORS a page is told nothing but whether there was an answer. */
+async function isReachable(url: string): Promise<boolean> {
+  const { origin } = new URL(url);
+  if (origin === location.origin) return false; // no CORS is needed there
+  const asked = fetch(origin, { mode: "no-cors", cache: "no-store", signal: AbortSignal.timeout(5000) });
+  return asked.then(
+    () => true,
+    () => false,
+  );
 }
 
 async function finish(key: number, task: Work, videoId: string, signal: AbortSignal): Promise<void> {

@@ -54,6 +54,7 @@ let storage: Storage;
 let waits: number[];
 let renewals: number;
 let online: boolean;
+let reachable: boolean;
 const file = new Blob([Uint8Array.from({ length: SIZE }, (_, index) => (index * 7919) % 251)]);
 
 function options(more: Partial<SendFileOptions> = {}): SendFileOptions {
@@ -80,6 +81,7 @@ function options(more: Partial<SendFileOptions> = {}): SendFileOptions {
       online = true;
     },
     isOnline: () => online,
+    isReachable: async () => reachable,
     random: () => 0.5,
     ...more,
   };
@@ -95,6 +97,7 @@ beforeEach(() => {
   waits = [];
   renewals = 0;
   online = true;
+  reachable = false;
 });
 
 describe("sendFile", () => {
@@ -260,6 +263,21 @@ describe("sendFile", () => {
     await sendFile(options({ wait, onWaiting: (state) => told.push(state) }));
     await expectComplete();
     expect(told).toContain("offline");
+  });
+
+  it("names CORS soon when something is there that this page may not read", async () => {
+    reachable = true;
+    for (let n = 0; n < 40; n += 1) storage.faults.push(() => storage.answer(0));
+    await expect(sendFile(options())).rejects.toMatchObject({ code: "storage_unreachable" });
+    expect(waits).toHaveLength(2);
+  });
+
+  it("does not blame CORS for a network that breaks off after it has worked", async () => {
+    reachable = true;
+    storage.faults.push(() => undefined);
+    for (let n = 0; n < 5; n += 1) storage.faults.push(() => storage.answer(0));
+    await sendFile(options());
+    await expectComplete();
   });
 
   it("names CORS and the host when nothing is ever answered", async () => {

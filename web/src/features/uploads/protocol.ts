@@ -10,6 +10,7 @@ const LONGEST_WAIT_MS = 30_000;
 /** So many failures in a row without a byte stored, on a network that is there, and a person has to look. */
 const MOST_FAILURES = 12;
 const MOST_RENEWALS = 5;
+const FAILURES_UNTIL_LOOKING = 3;
 
 /** Where the bytes go. `offsetBytes`: stored already; null when it has to be asked. */
 export type Session = {
@@ -35,6 +36,8 @@ export type SendFileOptions = {
   /** Resolves after so long, or earlier when the network has come back; rejects when aborted. */
   wait: (ms: number, signal: AbortSignal) => Promise<void>;
   isOnline: () => boolean;
+  /** Whether anything at all answers there, be it nothing that this page may read. */
+  isReachable: (url: string) => Promise<boolean>;
   random?: () => number;
 };
 
@@ -94,6 +97,7 @@ export async function sendFile(options: SendFileOptions): Promise<void> {
     signal,
     wait,
     isOnline,
+    isReachable,
     random = Math.random,
   } = options;
   const total = file.size;
@@ -103,10 +107,15 @@ export async function sendFile(options: SendFileOptions): Promise<void> {
   let furthest = stored; // the most that any session has
   let failures = 0;
   let renewals = 0;
+  let hasAnswered = false;
   let largestChunk = Number.POSITIVE_INFINITY; // halved when something on the way refuses the size
 
   const pause = async (answer: Answer) => {
     failures += 1;
+    // Something is there, and this page gets nothing of it: no waiting will change the storage's CORS rules.
+    if (answer.status === 0 && !hasAnswered && failures === FAILURES_UNTIL_LOOKING && isOnline()) {
+      if (await isReachable(session.url)) throw unreachable(session.url);
+    }
     if (failures > MOST_FAILURES)
       throw answer.status === 0 ? unreachable(session.url) : storageProblem(answer);
     const grown = Math.min(LONGEST_WAIT_MS, 500 * 2 ** (failures - 1)) * (0.5 + random());
@@ -156,6 +165,7 @@ export async function sendFile(options: SendFileOptions): Promise<void> {
       stallMs: STALL_MS,
     });
 
+    hasAnswered ||= answer.status !== 0;
     if (answer.status === 200 || answer.status === 201) {
       onProgress(total);
       return;

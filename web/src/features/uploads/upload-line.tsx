@@ -53,7 +53,7 @@ export function UploadLine({ upload }: { upload: Upload }) {
     else setAsking(true);
   };
   return (
-    <li className="grid gap-2 px-4 py-3" data-upload={upload.name}>
+    <li className="grid grid-cols-1 gap-2 px-4 py-3" data-upload={upload.name}>
       <div className="flex items-center gap-1">
         <div className="min-w-0 flex-1">
           {upload.videoId ? (

@@ -1,6 +1,7 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { lazy, type Ref, Suspense } from "react";
 import { ErrorBoundary } from "@/components/error-boundary";
+import { ProblemNote } from "@/components/problem-note";
 import { Progress, Skeleton } from "@/components/status";
 import type { PlayerHandle } from "@/features/player/types";
 import { ContinueUpload } from "@/features/uploads/continue-upload";
@@ -41,6 +42,8 @@ export function Stage({ video, control }: { video: TaggedDetails; control: Ref<P
           <Progress label="Upload" percent={(100 * upload.sentBytes) / upload.sizeBytes} />
           <p className="text-muted text-sm">{uploadSentence(upload)}</p>
         </div>
+      ) : video.uploadProblem ? (
+        <ProblemNote problem={video.uploadProblem} className="max-w-lg text-left" />
       ) : video.status === "awaiting_upload" ? (
         <>
           <p className="font-semibold">The upload is unfinished</p>
