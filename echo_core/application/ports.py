@@ -148,12 +148,15 @@ class UploadRepository(Protocol):
         by this one holds.
         """
 
-    async def claim_due(self, backend: str, limit: int) -> Sequence[Upload]:
-        """Open uploads of this backend whose object is to be looked for now, longest due first (worker only).
+    async def claim_due(self, backend: str, *, for_s: float) -> Upload | None:
+        """The open upload of this backend whose object was to be looked for before all others' (worker only).
 
-        They are the caller's: the next look is put off by a quarter of their age, 2 minutes to an hour. What others
-        have locked is passed over.
+        It is the caller's for so long, then due again. What others have locked is passed over.
         """
+
+    async def put_off(self, video_id: VideoId) -> None:
+        """Nothing was found: the next look comes after a quarter of the upload's age, 2 minutes to an hour (worker
+        only). Not if it is due again already, by a hint, or settled."""
 
     async def list_expired(self, limit: int) -> Sequence[Upload]:
         """Open and quarantined uploads past their expiry by the database's clock (worker only)."""
