@@ -154,7 +154,7 @@ OPERATIONS = (
         answers={200: Answer(description="Go on here.", model=responses.UploadResumed, example=examples.RESUMED)},
         problems={
             404: ("not_found",),
-            409: ("upload_completed", "upload_expired", "upload_gone", *_QUARANTINED),
+            409: ("upload_completed", "upload_expired", *_QUARANTINED),
             413: ("quota_exceeded",),
             507: ("insufficient_storage",),
         },
