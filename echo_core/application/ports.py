@@ -20,13 +20,14 @@ from echo_core.domain.artefacts import Artefact
 from echo_core.domain.ids import JobId, StepId, UserId, VideoId
 from echo_core.domain.jobs import Job, JobKind
 from echo_core.domain.progress import Place, Rates
-from echo_core.domain.stored_objects import StoredObject
+from echo_core.domain.stored_objects import StoredObject, checksums_differ
 from echo_core.domain.uploads import StorageUse, Upload
 from echo_core.domain.users import User
 from echo_core.domain.videos import Video, VideoPage, VideoStatus
 from echo_core.plugin_api.events import Event
 from echo_core.plugin_api.json import JsonObject
 from echo_core.plugin_api.steps import Resource
+from echo_core.plugin_api.storage import ObjectInfo
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -264,6 +265,10 @@ class StoredRow(StoredObject):
     checksum: str
     backend: str
     generation: str
+
+    def differs_from(self, stored: ObjectInfo) -> bool:
+        """Whether an object of this key is certainly not the one that is named."""
+        return stored.size_bytes != self.size_bytes or checksums_differ(self.checksum, stored.checksum)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
