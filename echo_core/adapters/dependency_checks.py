@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
+from dataclasses import replace
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -18,6 +18,7 @@ from echo_core.adapters.postgres.schema import check_schema
 from echo_core.adapters.settings import Settings
 from echo_core.application.health import DependencyCheck
 from echo_core.plugin_api.errors import EchoError, UnavailableError
+from echo_core.plugin_api.storage import StorageFinding
 
 TIMEOUT_S = 20.0
 """Loading a transcoder for the first time, on a slow disk, takes seconds; more means that it hangs."""
@@ -56,24 +57,6 @@ async def check_dependencies(settings: Settings, registry: PluginRegistry, secre
             await client.aclose()
         return f"{facts.get('server_name', 'redis')} {facts.get('valkey_version', facts.get('redis_version', ''))}"
 
-    async def storage() -> str:
-        async with registry.open_storage() as backend:
-            await backend.check()
-            free_bytes = (await backend.usage()).free_bytes
-        return settings.storage.backend + (f", {free_bytes / 1e9:.1f} GB free" if free_bytes is not None else "")
-
-    async def examined() -> Sequence[DependencyCheck]:
-        begun = time.perf_counter()
-        async with asyncio.timeout(TIMEOUT_S), registry.open_storage() as backend:
-            findings = await backend.examine()
-        seconds = round((time.perf_counter() - begun) / max(1, len(findings)), 3)
-        return [
-            DependencyCheck(
-                name=f"storage {found.name}", ok=found.ok, detail=found.detail, remedy=found.remedy, seconds=seconds
-            )
-            for found in findings
-        ]
-
     async def transcoder() -> str:
         async with registry.open_transcoder() as opened:
             health = await opened.check()
@@ -97,36 +80,57 @@ async def check_dependencies(settings: Settings, registry: PluginRegistry, secre
             await opened.check()
         return f"{settings.identity}, its tables can be read"
 
-    checks = {"database": database, "redis": redis, "storage": storage, "transcoder": transcoder}
+    tried = [*await _try("database", database), *await _try("redis", redis)]
+    tried += await check_storage(registry, settings.storage.backend)
+    tried += await _try("transcoder", transcoder)
     if settings.identity:
-        checks["identity"] = identity
-    tried: list[DependencyCheck] = []
-    for name, check in checks.items():
-        tried.append(await _try(name, check))
-        if name == "storage" and tried[-1].ok:
-            try:
-                tried += await examined()
-            except (EchoError, TimeoutError) as error:
-                tried.append(await _try("storage setup", partial(_raise, error)))
+        tried += await _try("identity", identity)
     return tried
 
 
-async def _raise(error: Exception) -> str:
-    raise error
+async def check_storage(registry: PluginRegistry, name: str) -> Sequence[DependencyCheck]:
+    """Whether the selected storage, of this name, can be used, and what it finds of its own setup; does not raise."""
+
+    async def used() -> str:
+        async with registry.open_storage() as backend:
+            await backend.check()
+            free_bytes = (await backend.usage()).free_bytes
+        return name + (f", {free_bytes / 1e9:.1f} GB free" if free_bytes is not None else "")
+
+    async def examined() -> Sequence[StorageFinding]:
+        async with registry.open_storage() as backend:
+            return [replace(found, name=f"storage {found.name}") for found in await backend.examine()]
+
+    (use,) = await _try("storage", used)
+    return [use, *await _try("storage setup", examined)] if use.ok else [use]
 
 
-async def _try(name: str, check: Callable[[], Awaitable[str]]) -> DependencyCheck:
+async def _try(name: str, check: Callable[[], Awaitable[str | Sequence[StorageFinding]]]) -> Sequence[DependencyCheck]:
+    """What it was, as one check of that name, or each thing that was found."""
     begun = time.perf_counter()
-    detail, remedy, ok = "", "", False
     try:
         async with asyncio.timeout(TIMEOUT_S):
-            detail, ok = await check(), True
+            told = await check()
+        found = [StorageFinding(name=name, ok=True, detail=told)] if isinstance(told, str) else told
     except TimeoutError:
-        detail, remedy = f"No answer within {TIMEOUT_S:g} s.", "Look at its log; restart it if it hangs."
+        found = [_failed(name, f"No answer within {TIMEOUT_S:g} s.", "Look at its log; restart it if it hangs.")]
     except EchoError as error:
-        detail, remedy = error.message, error.remedy
+        found = [_failed(name, error.message, error.remedy)]
     except Exception as error:  # a doctor tells of whatever it finds
-        detail, remedy = f"{type(error).__name__}: {error}", "This is a defect of the plugin or of Echo; report it."
-    return DependencyCheck(
-        name=name, ok=ok, detail=detail, remedy=remedy, seconds=round(time.perf_counter() - begun, 3)
-    )
+        remedy = "This is a defect of the plugin or of Echo; report it."
+        found = [_failed(name, f"{type(error).__name__}: {error}", remedy)]
+    seconds = round((time.perf_counter() - begun) / max(1, len(found)), 3)
+    return [
+        DependencyCheck(
+            name=one.name,
+            ok=one.ok if one.known else None,
+            detail=one.detail,
+            remedy=one.remedy,
+            seconds=seconds,
+        )
+        for one in found
+    ]
+
+
+def _failed(name: str, detail: str, remedy: str) -> StorageFinding:
+    return StorageFinding(name=name, ok=False, detail=detail, remedy=remedy)

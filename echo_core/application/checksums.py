@@ -6,6 +6,7 @@ import hashlib
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import google_crc32c
 
@@ -49,13 +50,18 @@ def algorithm_of(checksum: str) -> str:
     return checksum.partition(":")[0]
 
 
-def measure_file(path: Path, wanted: Iterable[str] = ()) -> Measure:
-    """Blocks."""
+def measure_file(file: BinaryIO, wanted: Iterable[str] = ()) -> Measure:
+    """Read to the end. Blocks."""
     measure = Measure(wanted)
-    with path.open("rb") as file:
-        while piece := file.read(PIECE_BYTES):
-            measure.add(piece)
+    while piece := file.read(PIECE_BYTES):
+        measure.add(piece)
     return measure
+
+
+def measure_path(path: Path, wanted: Iterable[str] = ()) -> Measure:
+    """Blocks."""
+    with path.open("rb") as file:
+        return measure_file(file, wanted)
 
 
 _EXTEND: Mapping[str, Callable[[int, bytes], int]] = {

@@ -146,7 +146,7 @@ async def complete_with(
             check_open(services, upload)
             if (mismatch := found.mismatch(upload)) is None:
                 return await _start(services, uow, upload, video, found)
-            upload = await _quarantine(uow, upload, found, mismatch)
+            upload = await _quarantine(services, uow, upload, found, mismatch)
     if job is None:
         raise quarantine_of(upload)
     _check_same_bytes(found.checksum, upload.checksum)
@@ -187,10 +187,13 @@ async def _start(
     return CompletedUpload(video_id=video.id, job_id=started.id, status=VideoStatus.PROCESSING)
 
 
-async def _quarantine(uow: UnitOfWork, upload: Upload, found: FoundObject, mismatch: Mismatch) -> Upload:
+async def _quarantine(
+    services: UploadServices, uow: UnitOfWork, upload: Upload, found: FoundObject, mismatch: Mismatch
+) -> Upload:
     quarantined = replace(
         upload,
         state=UploadState.QUARANTINED,
+        backend=services.storage_name,  # as the generation is
         size_bytes=found.stored.size_bytes,
         generation=found.stored.generation,
         checksum=found.stored.checksum,

@@ -6,6 +6,8 @@ more rarely, and at once when the storage tells of an object (``UploadHints``).
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import structlog
 
 from echo_core.application.completing import FoundObject, complete_with
@@ -16,8 +18,9 @@ from echo_core.plugin_api.errors import DomainError, EchoError, NotFoundError, R
 
 log = structlog.get_logger("echo.uploads")
 
-BATCH = 20
-"""Uploads that are taken on at once; few, so that several workers share what there is."""
+CLAIMED_FOR = timedelta(seconds=30)
+"""Nobody else looks at it meanwhile. Whoever took it on may meet an outage, be cut short or be killed: then it is due
+again. One that two look at by that is completed once all the same."""
 
 
 class UploadFinder:
@@ -32,23 +35,26 @@ class UploadFinder:
         """Look for the object of every upload whose time has come. Trouble with one does not keep the others.
 
         Raises ``UnavailableError``, ``RateLimitedError``: the storage or the database is away, and the rest would fare
-        no better.
+        no better. The upload that met it is due again after ``CLAIMED_FOR``; so it is when this is cancelled.
         """
         while True:
             async with self._units_of_work.for_worker() as uow:
-                due = await uow.uploads.claim_due(self._services.storage_name, BATCH)
-            if not due:
+                # One at a time: what somebody claims and does not come to would wait for nothing.
+                upload = await uow.uploads.claim_due(self._services.storage_name, for_s=CLAIMED_FOR.total_seconds())
+            if upload is None:
                 return
-            for upload in due:
-                await self._look_for(upload)
+            if not await self._look_for(upload):
+                async with self._units_of_work.for_worker() as uow:
+                    await uow.uploads.put_off(upload.video_id)
 
-    async def _look_for(self, upload: Upload) -> None:
+    async def _look_for(self, upload: Upload) -> bool:
+        """Whether it is settled; False: somebody has to look again."""
         try:
             stored = await self._services.storage.stat(upload.storage_key)
             found = FoundObject(stored=stored, filename=upload.filename)
             completed = await complete_with(self._services, self._units_of_work.for_worker, upload, found)
         except NotFoundError:
-            return  # bytes are missing
+            return False  # bytes are missing
         except (UnavailableError, RateLimitedError):
             raise
         except DomainError as error:
@@ -60,3 +66,5 @@ class UploadFinder:
             log.exception("upload.check_failed", video_id=str(upload.video_id))
         else:
             log.info("upload.found", video_id=str(upload.video_id), job_id=str(completed.job_id))
+            return True
+        return False

@@ -64,10 +64,11 @@ async def _run(check: ReadinessCheck) -> CheckResult:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DependencyCheck:
-    """One dependency as an operator at the machine sees it: what it is or what is wrong, and what to do."""
+    """One dependency as an operator at the machine sees it: what it is or what is wrong, and what to do. ``ok`` None:
+    that could not be found out."""
 
     name: str
-    ok: bool
+    ok: bool | None
     detail: str
     remedy: str
     seconds: float

@@ -20,13 +20,14 @@ from echo_core.domain.artefacts import Artefact
 from echo_core.domain.ids import JobId, StepId, UserId, VideoId
 from echo_core.domain.jobs import Job, JobKind
 from echo_core.domain.progress import Place, Rates
-from echo_core.domain.stored_objects import StoredObject
+from echo_core.domain.stored_objects import StoredObject, checksums_differ
 from echo_core.domain.uploads import StorageUse, Upload
 from echo_core.domain.users import User
 from echo_core.domain.videos import Video, VideoPage, VideoStatus
 from echo_core.plugin_api.events import Event
 from echo_core.plugin_api.json import JsonObject
 from echo_core.plugin_api.steps import Resource
+from echo_core.plugin_api.storage import ObjectInfo
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,12 +149,15 @@ class UploadRepository(Protocol):
         by this one holds.
         """
 
-    async def claim_due(self, backend: str, limit: int) -> Sequence[Upload]:
-        """Open uploads of this backend whose object is to be looked for now, longest due first (worker only).
+    async def claim_due(self, backend: str, *, for_s: float) -> Upload | None:
+        """The open upload of this backend whose object was to be looked for before all others' (worker only).
 
-        They are the caller's: the next look is put off by a quarter of their age, 2 minutes to an hour. What others
-        have locked is passed over.
+        It is the caller's for so long, then due again. What others have locked is passed over.
         """
+
+    async def put_off(self, video_id: VideoId) -> None:
+        """Nothing was found: the next look comes after a quarter of the upload's age, 2 minutes to an hour (worker
+        only). Not if it is due again already, by a hint, or settled."""
 
     async def list_expired(self, limit: int) -> Sequence[Upload]:
         """Open and quarantined uploads past their expiry by the database's clock (worker only)."""
@@ -261,6 +265,10 @@ class StoredRow(StoredObject):
     checksum: str
     backend: str
     generation: str
+
+    def differs_from(self, stored: ObjectInfo) -> bool:
+        """Whether an object of this key is certainly not the one that is named."""
+        return stored.size_bytes != self.size_bytes or checksums_differ(self.checksum, stored.checksum)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -21,7 +21,6 @@ from echo_core.application.storage_walk import walk_objects, walk_videos
 from echo_core.domain.errors import UnknownEntityError
 from echo_core.domain.ids import VideoId
 from echo_core.domain.jobs import JobKind
-from echo_core.domain.stored_objects import checksums_differ
 from echo_core.plugin_api.errors import NotFoundError
 from echo_core.plugin_api.storage import ObjectInfo, StorageBackend
 
@@ -121,7 +120,7 @@ class StorageAuditor:
         stored = {o.key: o for o in objects}
         named = {row.key for row in video.rows}
         await self._orphans(audit, video.id, [o for o in objects if o.key not in named], before)
-        suspects = [row for row in video.rows if row.key not in stored or _differs(row, stored[row.key])]
+        suspects = [row for row in video.rows if row.key not in stored or row.differs_from(stored[row.key])]
         for row in suspects:
             if (kind := await self._verdict(video.id, row)) is not None:
                 await self._broken(audit, video.id, row, kind)
@@ -171,7 +170,7 @@ class StorageAuditor:
             stored = await self.storage.stat(row.key)
         except NotFoundError:
             return Disagreement.MISSING
-        return Disagreement.DAMAGED if _differs(row, stored) else None
+        return Disagreement.DAMAGED if row.differs_from(stored) else None
 
     async def _broken(self, audit: StorageAudit, video_id: VideoId, row: StoredRow, kind: Disagreement) -> None:
         if row.backend != self.storage_name:
@@ -227,10 +226,6 @@ class StorageAuditor:
     def _report(self, audit: StorageAudit, finding: Finding) -> None:
         audit.findings.append(finding)
         self.found(finding)
-
-
-def _differs(row: StoredRow, stored: ObjectInfo) -> bool:
-    return stored.size_bytes != row.size_bytes or checksums_differ(row.checksum, stored.checksum)
 
 
 async def _source_key(uow: UnitOfWork, video_id: VideoId) -> str | None:

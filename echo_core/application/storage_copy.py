@@ -16,11 +16,11 @@ from enum import StrEnum
 from pathlib import Path
 from uuid import uuid4
 
-from echo_core.application.checksums import Measure, algorithm_of, measure_file
+from echo_core.application.checksums import Measure, algorithm_of, measure_path
 from echo_core.application.ports import StoredRow, StoredTotals, WorkerUnitsOfWork
 from echo_core.application.storage_walk import walk_objects, walk_videos
 from echo_core.domain.ids import VideoId
-from echo_core.domain.stored_objects import checksums_agree, checksums_differ
+from echo_core.domain.stored_objects import checksums_agree
 from echo_core.plugin_api.errors import EchoError, InsufficientStorageError, ProviderError
 from echo_core.plugin_api.storage import FetchFile, ObjectInfo, PutFile, ReadObject, StorageBackend
 
@@ -170,7 +170,7 @@ class StorageCopier:
     async def _bring(self, candidate: Candidate, room: ScratchRoom) -> tuple[Outcome, bool]:
         """(what became of it, whether its row was re-pinned)"""
         row, found = candidate.row, candidate.found
-        if found is not None and self._differs(row, found):
+        if found is not None and row.differs_from(found):
             raise self._conflict()
         if found is not None and self._is_same(row, found):
             return Outcome.PRESENT, await self._repinned(candidate, found)
@@ -192,9 +192,6 @@ class StorageCopier:
     def _is_same(self, row: StoredRow, found: ObjectInfo) -> bool:
         return checksums_agree(row.checksum, found.checksum) or row.pin(self.target.name) == found.generation
 
-    def _differs(self, row: StoredRow, found: ObjectInfo) -> bool:
-        return found.size_bytes != row.size_bytes or checksums_differ(row.checksum, found.checksum)
-
     def _conflict(self) -> EchoError:
         return ProviderError(
             f"Another object has its key in the storage {self.target.name}: it is left as it is.",
@@ -210,7 +207,7 @@ class StorageCopier:
                 FetchFile(key=row.key, path=path, generation=row.pin(self.source.name))
             )
             algorithms = {algorithm_of(row.checksum), algorithm_of(found.checksum if found is not None else "")}
-            measure = await asyncio.to_thread(measure_file, path, algorithms)
+            measure = await asyncio.to_thread(measure_path, path, algorithms)
             if measure.size_bytes != row.size_bytes or measure.agrees(row.checksum) is False:
                 raise self._damaged(candidate)
             try:

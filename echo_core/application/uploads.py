@@ -21,7 +21,7 @@ from echo_core.domain.uploads import (
 )
 from echo_core.domain.users import User
 from echo_core.domain.videos import Video, VideoStatus
-from echo_core.plugin_api.errors import EchoError, NotFoundError, PreconditionFailedError
+from echo_core.plugin_api.errors import EchoError, NotFoundError, PreconditionFailedError, UnavailableError
 from echo_core.plugin_api.storage import (
     BeginUpload,
     ResumeUpload,
@@ -32,6 +32,9 @@ from echo_core.plugin_api.storage import (
 )
 
 log = structlog.get_logger("echo.uploads")
+
+RESUME_TRIES = 5
+"""Among so many who resume one upload at the same moment, each gets an answer."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,8 +108,7 @@ async def begin_upload(services: ApiServices, user: User, command: BeginUploadCo
             await uow.videos.add(video)
             await uow.uploads.add(upload)
     except EchoError:
-        if services.storage.supports_upload_abort:
-            await services.storage.abort_upload(UploadRef(key=key, state=ticket.state))
+        await _abort(services, UploadRef(key=key, state=ticket.state))
         raise
     return BegunUpload(video=video, storage_key=key, ticket=ticket)
 
@@ -146,17 +148,22 @@ async def resume_upload(services: ApiServices, user: User, video_id: VideoId, *,
 
     An upload that the storage has forgotten, or that began in another storage than is configured now, begins again.
     Raises ``UnknownEntityError``, ``ConflictError`` (``upload_completed``; what it is quarantined for),
-    ``IllegalChangeError`` (``upload_expired``), ``UploadGoneError``, ``ProviderError``.
+    ``IllegalChangeError`` (``upload_expired``), ``ProviderError``.
     """
-    upload = await _resumable(services, user, video_id)
-    try:
-        return await _go_on(services, user, upload, origin)
-    except UploadGoneError:
-        begun_again = await _begin_again(services, user, upload, origin)
-    if begun_again is not None:
-        return begun_again
-    # Somebody else began it again meanwhile, and theirs counts.
-    return await _go_on(services, user, await _resumable(services, user, video_id), origin)
+    for _ in range(RESUME_TRIES):
+        upload = await _resumable(services, user, video_id)
+        try:
+            resumed = await _go_on(services, user, upload, origin)
+        except UploadGoneError:
+            resumed = await _begin_again(services, user, upload, origin)
+        if resumed is not None:
+            return resumed
+        # Somebody else was faster, and theirs counts.
+    raise UnavailableError(
+        "Others resume this upload over and over.",
+        code="upload_contended",
+        remedy="Let one program or tab send this file, and try again.",
+    )
 
 
 async def _resumable(services: ApiServices, user: User, video_id: VideoId) -> Upload:
@@ -171,13 +178,20 @@ async def _resumable(services: ApiServices, user: User, video_id: VideoId) -> Up
     return upload
 
 
-async def _go_on(services: ApiServices, user: User, upload: Upload, origin: str | None) -> ResumedUpload:
-    """Raises ``UploadGoneError``."""
+async def _go_on(services: ApiServices, user: User, upload: Upload, origin: str | None) -> ResumedUpload | None:
+    """Where the rest goes, or the whole object if it is there. None: somebody else was faster. Raises
+    ``UploadGoneError``."""
     offset = await offset_of(services, upload)
     if offset.complete:
         return ResumedUpload(video_id=upload.video_id, storage_key=upload.storage_key, offset=offset, ticket=None)
-    ticket = await _fresh_ticket(services, upload, origin)
-    await _keep(services, user, upload, ticket)
+    try:
+        ticket = await _fresh_ticket(services, upload, origin)
+    except PreconditionFailedError:
+        if (whole := await _whole(services, upload)) is not None:
+            return whole  # it became whole between the two questions, in a storage that opens another upload to resume
+        raise
+    if not await _agreed(services, user, upload, ticket):
+        return None
     return ResumedUpload(video_id=upload.video_id, storage_key=upload.storage_key, offset=offset, ticket=ticket)
 
 
@@ -216,13 +230,7 @@ async def _begin_again(services: ApiServices, user: User, upload: Upload, origin
         if (whole := await _whole(services, upload)) is not None:
             return whole  # it became whole between the two questions
         raise
-    kept = False
-    try:
-        kept = await _keep(services, user, upload, ticket)
-    finally:
-        if not kept and services.storage.supports_upload_abort:
-            await services.storage.abort_upload(UploadRef(key=upload.storage_key, state=ticket.state))
-    if not kept:
+    if not await _agreed(services, user, upload, ticket):
         return None
     log.info("upload.begun_again", video_id=str(upload.video_id))
     offset = UploadOffset(offset_bytes=0, complete=False)
@@ -247,6 +255,30 @@ async def _most_bytes(services: ApiServices, user: User, upload: Upload) -> int:
         use.check_quota(quota, 1)
         limit = min(limit, quota - use.total_bytes)
     return limit
+
+
+async def _agreed(services: ApiServices, user: User, upload: Upload, ticket: UploadTicket) -> bool:
+    """Whether the upload goes where the ticket leads from now on. Of its way until now and this one, the other is
+    aborted: one alone may become the object. Raises ``UnknownEntityError``."""
+    before, now = (upload.backend, upload.backend_state), (services.storage_name, ticket.state)
+    kept = False
+    try:
+        kept = await _keep(services, user, upload, ticket)
+    finally:
+        backend, state = before if kept else now
+        if before != now and backend == services.storage_name:
+            await _abort(services, UploadRef(key=upload.storage_key, state=state))
+    return kept
+
+
+async def _abort(services: ApiServices, request: UploadRef) -> None:
+    if not services.storage.supports_upload_abort:
+        return
+    try:
+        await services.storage.abort_upload(request)
+    except EchoError as error:
+        # It expires by itself. Above all, what was decided stands, or the reason why it could not be.
+        log.warning("upload.abort_failed", key=request.key, code=error.code, error=error.message)
 
 
 async def _keep(services: ApiServices, user: User, upload: Upload, ticket: UploadTicket) -> bool:

@@ -23,6 +23,8 @@ NUMBER_MARK = "."
 """Between the name of a spec and the number of one of several steps of it: ``piece.003``."""
 MOST_WAITING = timedelta(hours=24)
 """A step that could not reach the storage for so long fails as by any other failure: an attempt counts again."""
+WORKED = timedelta(minutes=10)
+"""A run that lasted so long was not waiting for the storage: longer than any question to a storage that is away."""
 MIN_GUESSED_S = 0.2
 MIN_LEARNED_S = 0.01
 """What a step is expected to take at least, in seconds: by its weight alone, and by what earlier runs took."""
@@ -109,7 +111,8 @@ class Step:
     run_at: datetime | None = None
     """Queued: not before this moment (backoff). Running: since when it had waited."""
     waiting_since: datetime | None = None
-    """Since when its runs have found the storage away, one after another. None: the last one did not."""
+    """Since when its runs have found the storage away, one after another. None: the last one did not, or it had worked
+    for a while (``WORKED``) before it did."""
     cancel_requested: bool = False
     progress: float = 0.0
     expected_s: float = 0.0
@@ -278,7 +281,7 @@ class Job:
         """The run found the storage away: it is queued for later with the ``reason``, and the attempt not counted. One
         that has waited for ``MOST_WAITING`` fails with ``error`` instead. Raises ``LeaseLostError``."""
         step = self.held(step_id, lease_token)
-        since = step.waiting_since or now
+        since = _waiting_since(step, now) or now
         if step.cancel_requested or now - since >= MOST_WAITING:
             return self._with(now, self._failed(step, now, error, retry_in_s))
         later = _requeued(step, now, run_at=now + timedelta(seconds=retry_in_s), attempt=step.attempt - 1)
@@ -535,8 +538,15 @@ def _requeued(step: Step, now: datetime, *, attempt: int, run_at: datetime | Non
         lease_expires_at=None,
         worker="",
         run_at=run_at or step.run_at or now,
+        waiting_since=_waiting_since(step, now),
         progress=0.0,
     )
+
+
+def _waiting_since(step: Step, now: datetime) -> datetime | None:
+    """Since when the step waits for the storage, now that its run ends: one that has worked did not wait."""
+    worked = step.started_at is not None and now - step.started_at >= WORKED
+    return None if worked else step.waiting_since
 
 
 def _reset(step: Step) -> Step:

@@ -220,12 +220,14 @@ class UploadHints(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class StorageFinding:
-    """One thing that ``examine`` has looked at: a permission, a setting. ``remedy`` says what to do if it is not ok."""
+    """One thing that ``examine`` has looked at: a permission, a setting. ``remedy`` says what to do if it is not ok.
+    Not ``known``: it could not be found out, for the reason in ``detail``, and ``ok`` says nothing."""
 
     name: str
     ok: bool
     detail: str
     remedy: str = ""
+    known: bool = True
 
 
 class StorageBackend(ABC):

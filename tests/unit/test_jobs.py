@@ -14,7 +14,7 @@ from echo_core.application.processing import process_steps
 from echo_core.application.purging import purge_steps
 from echo_core.domain.errors import IllegalChangeError, LeaseLostError
 from echo_core.domain.ids import UserId, new_video_id
-from echo_core.domain.jobs import MOST_WAITING, Job, JobKind, JobState, Step, StepError, StepState
+from echo_core.domain.jobs import MOST_WAITING, WORKED, Job, JobKind, JobState, Step, StepError, StepState
 from echo_core.domain.progress import Place, Rates, job_eta_s, job_percent
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -38,9 +38,9 @@ def new_job() -> Job:
     return pipeline().new_job(JobKind.PROCESS, video_id=new_video_id(), owner_id=UserId(new_video_id()), now=NOW)
 
 
-def run(job: Job, name: str, *, lease_s: float = 15) -> tuple[Job, Step]:
+def run(job: Job, name: str, *, now: datetime = NOW, lease_s: float = 15) -> tuple[Job, Step]:
     step = job.step_named(name)
-    job = job.claimed(step.id, worker="w", now=NOW, lease_s=lease_s)
+    job = job.claimed(step.id, worker="w", now=now, lease_s=lease_s)
     return job, job.step(step.id)
 
 
@@ -110,7 +110,7 @@ REASON = replace(ERROR, code="waiting_for_storage")
 
 
 def wait(job: Job, now: datetime) -> Job:
-    job, step = run(job, "verify")
+    job, step = run(job, "verify", now=now)
     return job.waited(step.id, step.lease_token, now=now, reason=REASON, error=ERROR, retry_in_s=60.0)
 
 
@@ -136,6 +136,23 @@ def test_step_that_has_waited_for_a_day_fails_as_any_other() -> None:
     step = job.step_named("verify")
     assert (step.state, step.error, step.waiting_since) == (StepState.FAILED, ERROR, None)
     assert job.retried(NOW + 2 * MOST_WAITING).step_named("verify").waiting_since is None
+
+
+@pytest.mark.parametrize("ending", ["waited", "released"])
+@pytest.mark.parametrize("worked", [WORKED, WORKED - timedelta(seconds=1)])
+def test_long_work_between_two_outages_is_no_waiting(ending: str, worked: timedelta) -> None:
+    job, step = run(wait(new_job(), NOW), "verify")
+    ends = NOW + worked
+    if ending == "waited":
+        job = job.waited(step.id, step.lease_token, now=ends, reason=REASON, error=ERROR, retry_in_s=60.0)
+    else:
+        job = job.released(step.id, step.lease_token, now=ends)
+    since = {"waited": ends, "released": None}[ending] if worked >= WORKED else NOW
+    assert job.step_named("verify").waiting_since == since
+    expired, step = run(wait(new_job(), NOW), "verify")
+    assert expired.lease_expired(step.id, now=ends).step_named("verify").waiting_since == (
+        None if worked >= WORKED else NOW
+    )
 
 
 def test_what_fails_for_another_reason_waits_no_longer() -> None:
@@ -401,6 +418,13 @@ class JobMachine(RuleBasedStateMachine):
     def a_lease_is_held_exactly_while_running(self) -> None:
         for step in self.job.steps:
             assert (step.lease_expires_at is not None) == (step.state is StepState.RUNNING)
+
+    @invariant()
+    def only_what_has_met_an_outage_waits_for_the_storage(self) -> None:
+        for step in self.job.steps:
+            if step.waiting_since is not None:
+                assert step.state in {StepState.QUEUED, StepState.RUNNING}
+                assert step.lease_token > 0
 
     @invariant()
     def a_succeeded_job_has_done_all_that_is_required(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,32 +19,25 @@ from echo_core.application.storage_copy import (
 from echo_core.domain.ids import VideoId, new_video_id
 from echo_core.plugin_api.errors import InsufficientStorageError, ProviderError, UnavailableError
 from echo_core.plugin_api.storage import FetchFile, ObjectInfo, PutFile
-from echo_core.testing.fake_storage import FakeStorage
+from tests.fakes.hooked_storage import HookedStorage, nothing
 from tests.fakes.inventory import FakeInventory
+from tests.fakes.scratch import fresh, is_empty
 
 
-async def _nothing(key: str) -> None:
-    return
-
-
-class Store(FakeStorage):
-    """Tells before it fetches or stores; may damage what passes or tell its checksums by an algorithm of its own."""
+class Store(HookedStorage):
+    """Tells what was fetched; may damage what passes or tell its checksums by an algorithm of its own."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.before_fetch: Callable[[str], Awaitable[None]] = _nothing
-        self.before_put: Callable[[str], Awaitable[None]] = _nothing
         self.fetched: list[FetchFile] = []
         self.damages = False
         self.algorithm = ""
 
     async def fetch_file(self, request: FetchFile) -> None:
         self.fetched.append(request)
-        await self.before_fetch(request.key)
         await super().fetch_file(request)
 
     async def put_file(self, request: PutFile) -> ObjectInfo:
-        await self.before_put(request.key)
         stored = await super().put_file(request)
         if self.damages or self.algorithm:
             data = self.objects[request.key].data
@@ -56,17 +48,6 @@ class Store(FakeStorage):
             stored = replace(stored, checksum=f"{self.algorithm}:{stored.checksum[-4:]}")
             self.objects[request.key] = replace(self.objects[request.key], info=stored)
         return stored
-
-
-def fresh(scratch: Path) -> Path:
-    """A directory of one run, as a process has: a thread that was cancelled may still write into the one before."""
-    directory = scratch / f"run-{len(list(scratch.iterdir()))}"
-    directory.mkdir()
-    return directory
-
-
-def is_empty(directory: Path) -> bool:
-    return not list(directory.iterdir())
 
 
 @dataclass
@@ -147,7 +128,7 @@ async def test_deleted_videos_are_left_out(move: Move) -> None:
     assert (result.objects, move.target.objects) == (0, {})
 
 
-async def test_a_dry_run_changes_nothing(move: Move) -> None:
+async def test_a_dry_run_changesnothing(move: Move) -> None:
     _, (there, missing) = move.video("there", "missing")
     move.target.store(there, move.source.objects[there].data)
     move.selected = "new"
@@ -227,7 +208,7 @@ async def test_what_is_damaged_on_its_way_is_removed_and_can_be_copied_again(mov
 
 @pytest.mark.parametrize("moment", ["before_fetch", "before_put"])
 @pytest.mark.parametrize("deleted", ["row", "video", "tombstone"])
-async def test_what_is_deleted_while_it_is_copied_is_no_failure_and_leaves_nothing(
+async def test_what_is_deleted_while_it_is_copied_is_no_failure_and_leavesnothing(
     move: Move, moment: str, deleted: str
 ) -> None:
     video_id, (key,) = move.video("a")
@@ -325,7 +306,7 @@ async def test_an_interrupted_copy_goes_on_where_it_was(move: Move) -> None:
         await running
     done = len(move.target.objects)
     assert 7 <= done < 20
-    move.target.before_put = _nothing
+    move.target.before_put = nothing
     assert counts(await move.run()) == {"present": done, "copied": 20 - done}
 
 
@@ -418,7 +399,7 @@ async def test_what_fits_never_is_refused(tmp_path: Path) -> None:
 # --- checksums ------------------------------------------------------------------------------------------------
 
 
-def test_known_checksums_are_compared_and_others_say_nothing() -> None:
+def test_known_checksums_are_compared_and_others_saynothing() -> None:
     measure = Measure(["md5"])
     measure.add(b"1234")
     measure.add(b"56789")

@@ -7,7 +7,7 @@ from dataclasses import asdict, fields
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Integer, Text, Uuid, bindparam, func, insert, select, text, update
+from sqlalchemy import Double, Integer, Text, Uuid, bindparam, func, insert, select, text, update
 
 from echo_core.adapters.postgres.queries import Query
 from echo_core.adapters.postgres.tables import UploadRow
@@ -53,9 +53,14 @@ class PostgresUploadRepository:
         row = (await self._tx.execute(statement, {"owner_id": owner_id})).one()
         return StorageUse(**{name: int(value) for name, value in row._mapping.items()})
 
-    async def claim_due(self, backend: str, limit: int) -> Sequence[Upload]:
-        """Open uploads of this backend whose object is to be looked for now; the next look is put off (worker only)."""
-        return [_upload(row) for row in await self._tx.fetch(_CLAIM_DUE, backend=backend, limit=limit)]
+    async def claim_due(self, backend: str, *, for_s: float) -> Upload | None:
+        """The open upload of this backend that is longest due, the caller's for so long (worker only)."""
+        row = await self._tx.find(_CLAIM_DUE, backend=backend, for_s=for_s)
+        return None if row is None else _upload(row)
+
+    async def put_off(self, video_id: VideoId) -> None:
+        """Nothing was found: the next look comes later, the more so the older the upload is (worker only)."""
+        await self._tx.execute(_PUT_OFF, {"video_id": video_id})
 
     async def list_expired(self, limit: int) -> Sequence[Upload]:
         """Open and quarantined uploads past their expiry by the database's clock, oldest first (worker only)."""
@@ -105,28 +110,31 @@ _EXPIRED = Query(
 )
 
 
-# In the order in which they are due, whatever the update returns them in.
 _CLAIM_DUE = Query(
     text(
         f"""
         with due as (
-            select video_id, check_at from echo.uploads
+            select video_id from echo.uploads
             where state = 'open' and check_at <= (select clock_timestamp())
                 and backend = :backend and expires_at > (select clock_timestamp())
             order by check_at, video_id
             for no key update skip locked
-            limit :limit
-        ), taken as (
-            update echo.uploads u
-            set check_at = clock_timestamp()
-                + least(greatest((clock_timestamp() - u.created_at) / 4, {_SOONEST}), {_LATEST})
-            from due where u.video_id = due.video_id
-            returning u.*, due.check_at as was_due_at
+            limit 1
         )
-        select {", ".join(column.name for column in COLUMNS)} from taken order by was_due_at, video_id
-        """  # noqa: S608 - names of columns and constants
-    ).bindparams(bindparam("backend", type_=Text), bindparam("limit", type_=Integer))
+        update echo.uploads u
+        set check_at = clock_timestamp() + make_interval(secs => :for_s)
+        from due where u.video_id = due.video_id
+        returning {", ".join(f"u.{column.name}" for column in COLUMNS)}
+        """  # noqa: S608 - names of columns
+    ).bindparams(bindparam("backend", type_=Text), bindparam("for_s", type_=Double))
 )
+_PUT_OFF = text(
+    f"""
+    update echo.uploads
+    set check_at = clock_timestamp() + least(greatest((clock_timestamp() - created_at) / 4, {_SOONEST}), {_LATEST})
+    where video_id = :video_id and state = 'open' and check_at > (select clock_timestamp())
+    """  # noqa: S608 - constants
+).bindparams(bindparam("video_id", type_=Uuid))
 
 
 def _unknown_upload() -> UnknownEntityError:

@@ -159,7 +159,13 @@ def problem_of(response: httpx2.Response) -> ApiError:
         code=str(document.get("code") or f"http_{status}"),
         remedy=str(document.get("remedy") or _remedy(status)),
         request_id=str(document.get("requestId") or ""),
+        pointers=_pointers(document.get("errors")),
     )
+
+
+def _pointers(errors: object) -> tuple[str, ...]:
+    told = errors if isinstance(errors, list) else []
+    return tuple(str(error["pointer"]) for error in told if isinstance(error, dict) and "pointer" in error)
 
 
 def _remedy(status: int) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 from echo_core.entrypoints.cli.exits import ExitCode
 
 USAGE_CODES = frozenset({"unknown_storage"})
@@ -35,12 +37,29 @@ class CliError(Exception):
 
 
 class ApiError(CliError):
-    """The server's own answer that something is wrong (a problem document, or what a proxy said instead)."""
+    """The server's own answer that something is wrong (a problem document, or what a proxy said instead). ``pointers``:
+    JSON pointers into the body that it names."""
 
-    def __init__(self, status: int, message: str, *, code: str, remedy: str = "", request_id: str = "") -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        code: str,
+        remedy: str = "",
+        request_id: str = "",
+        pointers: tuple[str, ...] = (),
+    ) -> None:
         exit_code = ExitCode.UNREACHABLE if status in {502, 503, 504} else ExitCode.FAILED
         super().__init__(message, code=code, remedy=remedy, request_id=request_id, exit_code=exit_code)
         self.status = status
+        self.pointers = pointers
+
+    def refuses_field(self, name: str) -> bool:
+        """Whether this field of the body was refused: a server of the version before may not know it."""
+        return self.status == HTTPStatus.UNPROCESSABLE_ENTITY and any(
+            pointer == f"/{name}" or pointer.startswith(f"/{name}/") for pointer in self.pointers
+        )
 
 
 def explained(error: BaseException) -> CliError | None:

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import google_crc32c
-
+from echo_core.application.checksums import measure_file
 from echo_core.entrypoints.cli.exits import ExitCode
 from echo_core.entrypoints.cli.problems import CliError
 
@@ -41,8 +40,6 @@ FALLBACK_TYPES = {
 these, and calls ``.ts`` a Qt translation."""
 UNKNOWN_TYPE = "application/octet-stream"
 """The server looks inside whatever it is called."""
-PIECE_BYTES = 1024 * 1024
-"""Read at once for the checksum."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,15 +72,13 @@ class SourceFile:
 
     def checksum(self) -> str | None:
         """``crc32c:`` and eight hexadecimal digits; reads the whole file. None: it is not what it was any more."""
-        crc32c = 0
         try:
             with self.open() as file:
-                while piece := file.read(PIECE_BYTES):
-                    crc32c = google_crc32c.extend(crc32c, piece)
+                measure = measure_file(file)
                 self.check_unchanged(file)
         except (CliError, OSError):
             return None
-        return f"crc32c:{crc32c:08x}"
+        return measure.checksums["crc32c"]
 
     def changed(self) -> CliError:
         """What is said then."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import httpx2
 
-from echo_core.entrypoints.cli.api import ApiClient
+from echo_core.entrypoints.cli.api import Answer, ApiClient
 from echo_core.entrypoints.cli.backoff import Backoff
 from echo_core.entrypoints.cli.contract import CompletedUpload, UploadSession
 from echo_core.entrypoints.cli.problems import ApiError, CliError
@@ -109,8 +110,8 @@ class Uploader:
         }
         record = self.remembered.record
         try:
-            session = await self.api.call(
-                UploadSession, "POST", "/videos/signed-upload-url", body=body, idempotency_key=record.idempotency_key
+            session = await self._call(
+                UploadSession, "/videos/signed-upload-url", body, record.idempotency_key, may_lack="protocols"
             )
         except ApiError as error:
             if error.code == _KEY_REUSED:
@@ -176,16 +177,29 @@ class Uploader:
         }
         if (checksum := await asyncio.to_thread(self.source.checksum)) is not None:
             body["checksum"] = checksum
-        completed = await self.api.call(
+        completed = await self._call(
             CompletedUpload,
-            "POST",
             "/videos/upload-complete",
-            body=body,
-            idempotency_key=f"{record.idempotency_key}-complete",
+            body,
+            f"{record.idempotency_key}-complete",
+            may_lack="checksum",
         )
         record.job_id = completed.job_id
         self.remembered.save()
         return completed
+
+    async def _call(
+        self, answer: type[Answer], path: str, body: Mapping[str, object], key: str, *, may_lack: str
+    ) -> Answer:
+        """A POST whose body a server of the version before may know without the field ``may_lack`` alone."""
+        try:
+            return await self.api.call(answer, "POST", path, body=body, idempotency_key=key)
+        except ApiError as error:
+            if may_lack not in body or not error.refuses_field(may_lack):
+                raise
+        less = {name: value for name, value in body.items() if name != may_lack}
+        # A refusal uses up no key (docs/http.md), so this is still the same request to whoever answers it.
+        return await self.api.call(answer, "POST", path, body=less, idempotency_key=key)
 
     async def _give_up(self) -> None:
         """Remove the video: its file has changed, or what was stored is not the file, so nobody will continue it."""

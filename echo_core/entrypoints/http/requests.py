@@ -10,7 +10,6 @@ from pydantic.alias_generators import to_camel
 
 from echo_core.domain import texts
 from echo_core.domain.videos import VideoStatus, Visibility
-from echo_core.plugin_api.storage import UploadProtocol
 
 MAX_PAGE = 100
 DEFAULT_PAGE = 50
@@ -67,12 +66,14 @@ class Query(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel)
 
 
-Protocols = Annotated[tuple[UploadProtocol, ...], Field(max_length=8, strict=False)]
+ProtocolName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+Protocols = Annotated[tuple[ProtocolName, ...], Field(max_length=16, strict=False)]
 
 
 class SignedUploadUrlRequest(Body):
     """A file that a person chose. Without ``sizeBytes`` the size is announced with the first bytes. ``protocols``:
-    those that the client speaks; with ``signed-put`` among them a small file may go in one request."""
+    those that the client speaks; with ``signed-put`` among them a small file may go in one request. Names that this
+    server does not know are passed over."""
 
     filename: Name
     content_type: ContentType

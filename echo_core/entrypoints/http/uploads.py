@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import get_args
+
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -14,6 +17,7 @@ from echo_core.entrypoints.http.parameters import path_uuid, read_body
 from echo_core.entrypoints.http.request_ids import current_request_id
 from echo_core.entrypoints.http.requests import SignedUploadUrlRequest, UploadCompleteRequest
 from echo_core.entrypoints.http.state import services_of, user_of
+from echo_core.plugin_api.storage import UploadProtocol
 
 
 async def _begin(request: Request) -> Response:
@@ -26,7 +30,7 @@ async def _begin(request: Request) -> Response:
             content_type=body.content_type,
             size_bytes=body.size_bytes,
             origin=request.headers.get("origin"),
-            protocols=tuple(name for name in body.protocols if name != "google-resumable"),
+            protocols=_further(body.protocols),
         ),
     )
     answer = responses.SignedUploadUrl(
@@ -36,6 +40,12 @@ async def _begin(request: Request) -> Response:
         upload=views.upload_target(begun.ticket),
     )
     return responses.json_response(answer, 201, {"Location": f"/api/v1/videos/{begun.video.id}/details"})
+
+
+def _further(spoken: Sequence[str]) -> tuple[UploadProtocol, ...]:
+    """What a client speaks beside the resumable one; a client that is newer than this server may name more."""
+    known: tuple[UploadProtocol, ...] = get_args(UploadProtocol)
+    return tuple(name for name in known if name in spoken and name != "google-resumable")
 
 
 async def _complete(request: Request) -> Response:
@@ -154,7 +164,7 @@ OPERATIONS = (
         answers={200: Answer(description="Go on here.", model=responses.UploadResumed, example=examples.RESUMED)},
         problems={
             404: ("not_found",),
-            409: ("upload_completed", "upload_expired", "upload_gone", *_QUARANTINED),
+            409: ("upload_completed", "upload_expired", *_QUARANTINED),
             413: ("quota_exceeded",),
             507: ("insufficient_storage",),
         },

@@ -8,7 +8,7 @@ import pytest
 
 from echo_core.domain.jobs import JobKind
 from echo_core.domain.uploads import UploadState
-from echo_core.plugin_api import InsufficientStorageError, UploadTicket
+from echo_core.plugin_api import BeginUpload, InsufficientStorageError, UploadTicket
 from tests.fakes.api import FILE, LIMITS, OTHER, FakeApi, bearer, begin, completion, uploaded
 
 URL = "/api/v1/videos/signed-upload-url"
@@ -32,6 +32,54 @@ async def test_begin_answers_with_an_upload_target_and_a_video_that_awaits_its_b
     assert details.json()["title"] == "My film"
     assert api.database.tables.uploads[UUID(body["videoId"])].content_type == "video/mp4"
     assert api.database.event_types() == []
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (None, ("google-resumable",)),
+        ([], ("google-resumable",)),
+        (["google-resumable", "tus", "signed-put", "x" * 64], ("google-resumable", "signed-put")),
+        (["signed-put"] * 16, ("google-resumable", "signed-put")),
+        (["of-a-newer-client"], ("google-resumable",)),
+    ],
+)
+async def test_protocols_that_this_server_does_not_know_are_passed_over(
+    monkeypatch: pytest.MonkeyPatch, said: list[str] | None, told: tuple[str, ...]
+) -> None:
+    api = FakeApi()
+    asked: list[BeginUpload] = []
+    begin_upload = api.storage.begin_upload
+
+    async def noted(request: BeginUpload) -> UploadTicket:
+        asked.append(request)
+        return await begin_upload(request)
+
+    monkeypatch.setattr(api.storage, "begin_upload", noted)
+    async with api.client() as client:
+        await begin(client, **({} if said is None else {"protocols": said}))
+    assert [request.protocols for request in asked] == [told]
+
+
+@pytest.mark.parametrize("said", ["signed-put", [1], [""], ["x" * 65], ["tus"] * 17, None])
+async def test_protocols_are_a_few_short_names(said: object) -> None:
+    async with FakeApi().client() as client:
+        response = await client.post(
+            URL, json={"filename": "a.mp4", "contentType": "video/mp4", "sizeBytes": 20, "protocols": said}
+        )
+    assert response.status_code == 422
+    assert response.json()["errors"][0]["pointer"].startswith("/protocols")
+
+
+async def test_refused_field_uses_up_no_key() -> None:
+    """What clients count on that send again without a field that an older server does not know."""
+    body = {"filename": "a.mp4", "contentType": "video/mp4", "sizeBytes": 20}
+    async with FakeApi().client() as client:
+        headers = {"Idempotency-Key": "one"}
+        refused = await client.post(URL, json={**body, "ofANewerClient": []}, headers=headers)
+        accepted = await client.post(URL, json=body, headers=headers)
+    assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/ofANewerClient")
+    assert accepted.status_code == 201
 
 
 async def test_complete_starts_one_job_with_its_events_and_doorbells_in_one_transaction() -> None:

@@ -45,14 +45,20 @@ SignUp = Callable[..., Person]
 
 
 @pytest.fixture
-def visit(chromium: Browser, instance: Instance) -> Iterator[Visit]:
+def other_origins() -> frozenset[str]:
+    """To whom a browser may speak beside Echo."""
+    return frozenset()
+
+
+@pytest.fixture
+def visit(chromium: Browser, instance: Instance, other_origins: frozenset[str]) -> Iterator[Visit]:
     """Somebody without a session; the arguments are those of ``Browser.new_context``."""
     people: list[Person] = []
 
     def come(**look: Any) -> Person:
         context = chromium.new_context(base_url=instance.url, **look)
         context.set_default_timeout(PATIENCE_MS)
-        guard = Guard({instance.url})
+        guard = Guard({instance.url, *other_origins})
         guard.watch(context)
         people.append(Person(instance, context, guard, context.new_page()))
         return people[-1]

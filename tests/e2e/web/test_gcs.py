@@ -17,9 +17,6 @@ from tests.fakes.gcs.server import FakeGcs
 
 pytestmark = pytest.mark.e2e
 
-Visit = Callable[..., Person]
-
-
 @pytest.fixture
 def instance(gcs_instance: Instance, gcs: FakeGcs) -> Iterator[Instance]:
     """Whatever a journey broke of the bucket is mended after it."""
@@ -28,23 +25,8 @@ def instance(gcs_instance: Instance, gcs: FakeGcs) -> Iterator[Instance]:
 
 
 @pytest.fixture
-def visit(chromium: Browser, instance: Instance, gcs: FakeGcs) -> Iterator[Visit]:
-    """Somebody whose browser may speak to Echo and to the bucket, and to nobody else."""
-    people: list[Person] = []
-
-    def come(**look: Any) -> Person:
-        context = chromium.new_context(base_url=instance.url, **look)
-        context.set_default_timeout(PATIENCE_MS)
-        guard = Guard({instance.url, gcs.url})
-        guard.watch(context)
-        people.append(Person(instance, context, guard, context.new_page()))
-        return people[-1]
-
-    yield come
-    for person in people:
-        person.context.close()
-    for person in people:
-        person.guard.check()
+def other_origins(gcs: FakeGcs) -> frozenset[str]:
+    return frozenset({gcs.url})
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -13,7 +14,7 @@ from echo_core.application import finding
 from echo_core.domain.ids import VideoId
 from echo_core.domain.jobs import Job, JobKind
 from echo_core.domain.uploads import Upload, UploadState
-from echo_core.plugin_api.errors import AuthError, ProviderError, RateLimitedError, UnavailableError
+from echo_core.plugin_api.errors import AuthError, NotFoundError, ProviderError, RateLimitedError, UnavailableError
 from echo_core.plugin_api.steps import StepContext, StepResult
 from echo_core.plugin_api.storage import ObjectInfo
 from tests.integration.engine.conftest import DEADLINE_S, Farm, single
@@ -21,6 +22,7 @@ from tests.integration.engine.conftest import DEADLINE_S, Farm, single
 pytestmark = pytest.mark.integration
 
 FILE = b"the bytes of a video"
+Stat = Callable[[str], Awaitable[ObjectInfo]]
 
 
 async def nothing(context: StepContext) -> StepResult:
@@ -150,7 +152,6 @@ async def test_only_uploads_are_looked_at_whose_time_has_come_and_that_are_in_th
 async def test_storage_trouble_with_one_upload_does_not_keep_the_others(
     farm: Farm, monkeypatch: pytest.MonkeyPatch, trouble: Exception
 ) -> None:
-    monkeypatch.setattr(finding, "BATCH", 1)
     bad, good = await farm.begin(), await farm.begin()
     farm.storage.store(good.storage_key, FILE, "video/mp4")
     await due(farm, bad, good)
@@ -168,7 +169,7 @@ async def test_storage_trouble_with_one_upload_does_not_keep_the_others(
 
 
 @pytest.mark.parametrize("error", [UnavailableError("The bucket does not answer."), RateLimitedError("Too many.")])
-async def test_storage_that_is_away_ends_the_round(
+async def test_outage_ends_the_round_and_puts_nothing_off(
     farm: Farm, monkeypatch: pytest.MonkeyPatch, error: ProviderError
 ) -> None:
     asked: list[str] = []
@@ -177,16 +178,83 @@ async def test_storage_that_is_away_ends_the_round(
         asked.append(key)
         raise error
 
-    first, second = await farm.begin(), await farm.begin()
-    await due(farm, first, second)
-    monkeypatch.setattr(farm.storage, "stat", away)
-    with pytest.raises(type(error)):
+    uploads = [await farm.begin() for _ in range(4)]
+    await due(farm, *uploads, age=timedelta(hours=20))
+    with monkeypatch.context() as outage:
+        outage.setattr(farm.storage, "stat", away)
+        for _ in range(2):
+            with pytest.raises(type(error)):
+                await farm.upload_finder().look()
+    assert asked == [upload.storage_key for upload in uploads[:2]]
+    waits = [await waits_for(farm, upload) for upload in uploads]
+    assert all(timedelta(0) < wait <= finding.CLAIMED_FOR for wait in waits[:2])
+    assert all(wait < timedelta(0) for wait in waits[2:])
+    for upload in uploads:
+        farm.storage.store(upload.storage_key, FILE, "video/mp4")
+    await farm.upload_finder().look()
+    states = [(await outcome(farm, upload.video_id))[0].state for upload in uploads]
+    assert states == [UploadState.OPEN] * 2 + [UploadState.COMPLETED] * 2
+
+
+async def test_round_that_is_cut_short_keeps_what_it_did_not_come_to(
+    farm: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asking, forever = asyncio.Event(), asyncio.Event()
+
+    async def hangs(key: str) -> ObjectInfo:
+        asking.set()
+        await forever.wait()
+        raise AssertionError
+
+    uploads = [await farm.begin() for _ in range(3)]
+    await due(farm, *uploads, age=timedelta(hours=20))
+    monkeypatch.setattr(farm.storage, "stat", hangs)
+    look = asyncio.create_task(farm.upload_finder().look())
+    await asking.wait()
+    look.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await look
+    waits = [await waits_for(farm, upload) for upload in uploads]
+    assert timedelta(0) < waits[0] <= finding.CLAIMED_FOR
+    assert all(wait < timedelta(0) for wait in waits[1:])
+
+
+async def test_hint_outlives_an_outage_and_one_that_comes_while_somebody_looks(
+    farm: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    met, looked_at = await farm.begin(), await farm.begin()
+
+    async def meets_an_outage(key: str) -> ObjectInfo:
+        raise UnavailableError("The bucket does not answer.")
+
+    async def is_hinted_at(key: str) -> ObjectInfo:
+        await due(farm, looked_at)
+        raise NotFoundError("There is no such object.")
+
+    await due(farm, met)
+    with monkeypatch.context() as outage:
+        outage.setattr(farm.storage, "stat", meets_an_outage)
+        with pytest.raises(UnavailableError):
+            await farm.upload_finder().look()
+    assert timedelta(0) < await waits_for(farm, met) <= finding.CLAIMED_FOR
+    await due(farm, looked_at)
+    with monkeypatch.context() as late:
+        late.setattr(farm.storage, "stat", once(is_hinted_at, farm.storage.stat))
+        farm.storage.store(looked_at.storage_key, FILE, "video/mp4")
         await farm.upload_finder().look()
-    assert asked == [first.storage_key]
+    assert (await outcome(farm, looked_at.video_id))[0].state is UploadState.COMPLETED
+
+
+def once(first: Stat, then: Stat) -> Stat:
+    calls = iter([first])
+
+    async def stat(key: str) -> ObjectInfo:
+        return await next(calls, then)(key)
+
+    return stat
 
 
 async def test_several_workers_share_what_is_due(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(finding, "BATCH", 2)
     uploads = [await farm.begin() for _ in range(8)]
     for upload in uploads:
         farm.storage.store(upload.storage_key, FILE, "video/mp4")

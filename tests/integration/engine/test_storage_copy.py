@@ -25,9 +25,11 @@ from echo_core.domain.jobs import Job, JobState
 from echo_core.domain.users import User
 from echo_core.plugin_api.context import PluginContext
 from echo_core.plugin_api.errors import PreconditionFailedError
-from echo_core.plugin_api.storage import FetchFile, ListObjects, ObjectInfo, PutFile, StorageBackend
+from echo_core.plugin_api.storage import FetchFile, ListObjects, PutFile, StorageBackend
 from echo_core.testing.fake_storage import FakeStorage
 from tests.fakes.api import LIMITS, SEAL, FakeTokens
+from tests.fakes.hooked_storage import HookedStorage, nothing
+from tests.fakes.scratch import fresh, is_empty
 from tests.integration.conftest import Database
 from tests.integration.engine.conftest import OWNER, Farm
 
@@ -36,40 +38,13 @@ pytestmark = pytest.mark.integration
 USER = User(id=OWNER, email="owner@example.org")
 
 
-class Hooked(FakeStorage):
-    """Waits, or does something, before it stores."""
-
-    def __init__(self) -> None:
-        super().__init__(clock=SystemClock())
-        self.before_put = _nothing
-
-    async def put_file(self, request: PutFile) -> ObjectInfo:
-        await self.before_put(request.key)
-        return await super().put_file(request)
-
-
-async def _nothing(key: str) -> None:
-    return
-
-
-def fresh(scratch: Path) -> Path:
-    """A directory of one run, as a process has: a thread that was cancelled may still write into the one before."""
-    directory = scratch / f"run-{len(list(scratch.iterdir()))}"
-    directory.mkdir()
-    return directory
-
-
-def is_empty(directory: Path) -> bool:
-    return not list(directory.iterdir())
-
-
 @dataclass
 class House:
     """``old`` is the local disk on which videos were processed; ``new`` where they go."""
 
     farm: Farm
     old: LocalStorage
-    new: Hooked
+    new: HookedStorage
     services: ApiServices
     scratch: Path
     selected: str = "local"
@@ -164,7 +139,7 @@ async def house(farm: Farm, database: Database, tmp_path: Path) -> AsyncIterator
             limits=LIMITS,
             clock=SystemClock(),
         )
-        yield House(farm=farm, old=old, new=Hooked(), services=services, scratch=scratch)
+        yield House(farm=farm, old=old, new=HookedStorage(clock=SystemClock()), services=services, scratch=scratch)
 
 
 async def test_a_house_is_moved_while_people_watch(house: House) -> None:
@@ -243,7 +218,7 @@ async def test_an_interrupted_copy_is_resumed(house: House) -> None:
     with pytest.raises(asyncio.CancelledError):
         await copying
     done = len(house.new.objects)
-    house.new.before_put = _nothing
+    house.new.before_put = nothing
     result = await house.copy()
     assert result.counts[Outcome.PRESENT] + result.counts[Outcome.COPIED] == len(await house.rows(job))
     assert done <= result.counts[Outcome.PRESENT] + 4
@@ -271,12 +246,12 @@ async def test_a_damaged_source_and_a_foreign_target_are_told_and_all_else_is_co
     assert house.new.objects[foreign].data == b"of somebody else"
 
 
-async def test_what_is_deleted_while_it_is_copied_leaves_nothing(house: House) -> None:
+async def test_what_is_deleted_while_it_is_copied_leavesnothing(house: House) -> None:
     job = await house.video()
     stays = await house.video()
 
     async def delete(key: str) -> None:
-        house.new.before_put = _nothing
+        house.new.before_put = nothing
         async with house.farm.units_of_work.for_worker() as uow:
             await bury_video(uow, house.farm.pipeline, job.video_id)
 
@@ -294,7 +269,7 @@ async def test_what_is_deleted_while_it_is_copied_leaves_nothing(house: House) -
 # --- the audit of a house that is being moved -----------------------------------------------------------------
 
 
-async def test_the_audit_says_copy_it_and_makes_nothing_anew(house: House) -> None:
+async def test_the_audit_says_copy_it_and_makesnothing_anew(house: House) -> None:
     job = await house.video()
     rows = await house.rows(job)
     house.switch()

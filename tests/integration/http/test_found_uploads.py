@@ -69,17 +69,18 @@ async def test_hint_makes_a_worker_look_at_once_and_at_nothing_else(
         upload = await uow.uploads.get(video_ids[2])
         await uow.uploads.save(replace(upload, state=UploadState.QUARANTINED))
         before = {video_id: await uow.uploads.get(video_id) for video_id in video_ids}
-        assert await uow.uploads.claim_due("fake", 10) == []
+        assert await uow.uploads.claim_due("fake", for_s=60) is None
     hints = UploadHintTaker(api.units_of_work)
     await hints.object_stored(f"{other['storagePath']}4")  # another key of that video
     await hints.object_stored(quarantined["storagePath"])
     async with worker.for_worker() as uow:
-        assert await uow.uploads.claim_due("fake", 10) == []
+        assert await uow.uploads.claim_due("fake", for_s=60) is None
     await hints.object_stored(hinted["storagePath"])
     await hints.object_stored(hinted["storagePath"])
     async with worker.for_worker() as uow:
         assert {video_id: await uow.uploads.get(video_id) for video_id in video_ids} == before
-        assert await uow.uploads.claim_due("fake", 10) == [before[video_ids[0]]]
+        assert await uow.uploads.claim_due("fake", for_s=60) == before[video_ids[0]]
+        assert await uow.uploads.claim_due("fake", for_s=60) is None
 
 
 async def test_hint_while_the_database_is_away_says_so(database: Any) -> None:

@@ -188,6 +188,53 @@ async def test_an_upgrade_keeps_the_data_of_every_earlier_revision(postgres, new
         await live(old, new_video, new_job)
 
 
+OF_TWO_STORAGES = """
+with made as (
+    insert into echo.videos (id, owner_id, status, title, filename, content_type)
+    select gen_random_uuid(), gen_random_uuid(), 'ready', backend, 'a.mp4', 'video/mp4'
+    from unnest(array['local', 'of-a-plugin']) as backend
+    returning id, owner_id, title as backend
+), sent as (
+    insert into echo.uploads (
+        video_id, owner_id, state, storage_key, filename, content_type, backend, backend_state, expires_at, created_at
+    )
+    select id, owner_id, 'completed', 'videos/' || id, 'a.mp4', 'video/mp4', backend, '', now(), now() from made
+)
+insert into echo.artefacts (
+    id, video_id, owner_id, step, lease_token, kind, name, storage_key, content_type, size_bytes, producer,
+    checksum, generation
+)
+select
+    gen_random_uuid(), id, owner_id, 'ladder', 1, 'rendition', 'a', 'videos/' || id || '/a', 'video/mp4', 9, 'x', '', ''
+from made
+"""
+
+
+def test_artefacts_that_were_there_are_kept_by_the_storage_of_their_source():
+    """Also where the login that migrates is bound by row level security."""
+    with postgres_server() as server:
+        server.run("create database hosted")
+        server.run(MANAGED, database="hosted")
+        server.run("alter database hosted owner to hosted")
+        hosted = Database(server, "hosted")
+        owner_url = server.url("hosted", user="hosted", password="hosted")
+        asyncio.run(upgrade(owner_url, "0015"))
+        asyncio.run(query(hosted.owner_url, OF_TWO_STORAGES))
+        hosted.migrate(owner_url)
+        kept = "select v.title, a.backend from echo.artefacts a join echo.videos v on v.id = a.video_id order by 1"
+        found = asyncio.run(query(hosted.owner_url, kept))
+        forced = asyncio.run(query(hosted.owner_url, "select from pg_class where relforcerowsecurity"))
+        secured = asyncio.run(query(hosted.owner_url, "select from pg_class where relrowsecurity"))
+    assert [tuple(row) for row in found] == [("local", "local"), ("of-a-plugin", "of-a-plugin")]
+    assert len(forced) == len(secured) > 1
+
+
+async def upgrade(url, revision) -> None:
+    async with open_engine(url, statement_timeout_s=0) as engine, engine.connect() as connection:
+        await connection.execution_options(isolation_level="READ COMMITTED")
+        await connection.run_sync(module._upgrade, revision)
+
+
 async def titles(database) -> list[str]:
     opened = open_engine(database.worker_url)
     async with opened as engine, transaction(engine, BEGIN_AS_SERVICE) as tx:
@@ -270,9 +317,7 @@ async def test_the_script_makes_what_migrating_makes(postgres, database, new_vid
 @pytest.mark.parametrize("start", ["0002", "0009"])
 async def test_the_script_goes_on_from_any_revision(postgres, database, start):
     with postgres.database() as old:
-        async with open_engine(old.owner_url, statement_timeout_s=0) as engine, engine.connect() as connection:
-            await connection.execution_options(isolation_level="READ COMMITTED")
-            await connection.run_sync(module._upgrade, start)
+        await upgrade(old.owner_url, start)
         await execute(old.owner_url, script(start))
         assert await query(old.owner_url, CATALOGUE) == await query(database.owner_url, CATALOGUE)
 

@@ -74,6 +74,8 @@ class FakeEcho:
         """Statuses that PUTs answer, one each, before anything is stored."""
         self.in_one_put = False
         """New uploads go in one signed PUT, for clients that can."""
+        self.unknown_fields: set[str] = set()
+        """Fields of bodies that this server, of the version before, does not know."""
         self.forgets = 0
         """So many completions find that the storage has forgotten the upload."""
         self.spoilt = "none"
@@ -121,12 +123,19 @@ class FakeEcho:
             return None
         return problem(401, "token_expired", "This token has expired.")
 
+    def _unknown(self, body: dict[str, Any]) -> Response | None:
+        errors = [{"pointer": f"/{name}", "message": "There is no such field."} for name in body]
+        errors = [error for error in errors if error["pointer"][1:] in self.unknown_fields]
+        return problem(422, "validation_failed", "There is no such field.", errors=errors) if errors else None
+
     async def _begin(self, request: Request) -> Response:
         if refused := self._refused(request):
             return refused
         key = request.headers["idempotency-key"]
+        body = await request.json()
+        if unknown := self._unknown(body):
+            return unknown
         if key not in self.answers:
-            body = await request.json()
             video = FakeVideo(str(uuid.uuid4()), body["sizeBytes"], Path(body["filename"]).stem)
             self.videos[video.id] = video
             where = self._where(video)
@@ -194,6 +203,8 @@ class FakeEcho:
         if refused := self._refused(request):
             return refused
         body = await request.json()
+        if unknown := self._unknown(body):
+            return unknown
         video = self.videos[body["videoId"]]
         if self.forgets:
             self.forgets -= 1
@@ -286,8 +297,9 @@ class FakeEcho:
             return
 
 
-def problem(status: int, code: str, detail: str) -> Response:
+def problem(status: int, code: str, detail: str, **more: Any) -> Response:
     body = {
+        **more,
         "type": "about:blank",
         "title": code,
         "status": status,

@@ -140,6 +140,15 @@ def test_failed_dependency_is_1_with_its_remedy(echoctl: Any, dependencies: list
     assert "Failed: storage." in ran.err
 
 
+def test_what_could_not_be_found_out_is_neither_ok_nor_failed(echoctl: Any, dependencies: list[Any]) -> None:
+    dependencies.append(dependency("storage cors", ok=None, detail="it may not read the bucket's settings"))
+    ran = echoctl("doctor", "--offline", "--json")
+    assert ran.code == 0
+    hop = ran.json["hops"][-1]
+    assert (hop["name"], hop["status"], hop["code"]) == ("storage cors", "skipped", "")
+    assert "it may not read" in hop["detail"]
+
+
 def test_broken_configuration_skips_the_rest(echoctl: Any, tmp_path: Any) -> None:
     (tmp_path / "echo.toml").write_text("nonsense = 1\n")
     ran = echoctl("doctor", "--json")

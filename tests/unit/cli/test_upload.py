@@ -247,6 +247,23 @@ def test_upload_tells_the_checksum_of_the_file(echo: Any, echoctl: Any, video: P
     assert only(echo).checksum == checksum_of(video)
 
 
+def test_upload_to_a_server_of_the_version_before_leaves_out_what_that_does_not_know(
+    echo: Any, echoctl: Any, video: Path
+) -> None:
+    echo.unknown_fields = {"protocols", "checksum"}
+    assert echoctl("upload", video, fake=echo).code == 0
+    assert bytes(only(echo).stored) == video.read_bytes()
+    assert only(echo).checksum == ""
+    assert echo.log.count(SIGN) == 2
+
+
+def test_field_that_every_server_knows_is_never_left_out(echo: Any, echoctl: Any, video: Path) -> None:
+    echo.unknown_fields = {"sizeBytes"}
+    ran = echoctl("upload", video, fake=echo)
+    assert (ran.code, echo.log.count(SIGN)) == (1, 1)
+    assert "There is no such field." in ran.err
+
+
 def test_file_that_grows_after_it_was_sent_has_no_checksum(echo: Any, echoctl: Any, video: Path) -> None:
     source = source_file(video)
     assert source.checksum() == checksum_of(video)

@@ -36,6 +36,12 @@ export class Problem extends Error {
     return this.status === 0 || this.status === 408 || this.status === 429 || this.status >= 500;
   }
 
+  /** Whether the server does not take this field of the body, or something in it. */
+  refusesField(pointer: string): boolean {
+    const errors = this.status === 422 ? this.document.errors : undefined;
+    return !!errors?.some((error) => error.pointer === pointer || error.pointer.startsWith(`${pointer}/`));
+  }
+
   /** The message for one field of the body, by its JSON pointer. */
   fieldMessage(pointer: string): string | undefined {
     return this.document.errors?.find((error) => error.pointer === pointer)?.message;

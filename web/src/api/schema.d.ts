@@ -584,7 +584,7 @@ export interface components {
              * @default ok
              * @enum {unknown}
              */
-            status: "ok";
+            status?: "ok";
         };
         /**
          * CaptionItem
@@ -697,19 +697,19 @@ export interface components {
          */
         MetadataRequest: {
             /** @default null */
-            title: string | null;
+            title?: string | null;
             /** @default null */
-            description: string | null;
+            description?: string | null;
             /** @default null */
-            tags: string[] | null;
+            tags?: string[] | null;
             /** @default null */
-            language: string | null;
+            language?: string | null;
             /** @default null */
-            visibility: components["schemas"]["Visibility"] | null;
+            visibility?: components["schemas"]["Visibility"] | null;
             /** @default null */
-            poster: string | null;
+            poster?: string | null;
             /** @default null */
-            chapters: components["schemas"]["ChapterRequest"][] | null;
+            chapters?: components["schemas"]["ChapterRequest"][] | null;
         };
         /**
          * PictureFacts
@@ -769,9 +769,9 @@ export interface components {
             detail: string;
             code: string;
             /** @default  */
-            remedy: string;
+            remedy?: string;
             /** @default  */
-            requestId: string;
+            requestId?: string;
             errors?: components["schemas"]["ProblemError"][];
             offsetBytes?: number;
             checks?: components["schemas"]["Check"][];
@@ -819,7 +819,7 @@ export interface components {
          */
         RetryRequest: {
             /** @default null */
-            step: string | null;
+            step?: string | null;
         };
         /**
          * SignedUploadUrl
@@ -835,19 +835,20 @@ export interface components {
         /**
          * SignedUploadUrlRequest
          * @description A file that a person chose. Without ``sizeBytes`` the size is announced with the first bytes. ``protocols``:
-         *     those that the client speaks; with ``signed-put`` among them a small file may go in one request.
+         *     those that the client speaks; with ``signed-put`` among them a small file may go in one request. Names that this
+         *     server does not know are passed over.
          */
         SignedUploadUrlRequest: {
             filename: string;
             contentType: string;
             /** @default null */
-            sizeBytes: number | null;
+            sizeBytes?: number | null;
             /**
              * @default [
              *       "google-resumable"
              *     ]
              */
-            protocols: ("google-resumable" | "signed-put")[];
+            protocols?: string[];
         };
         /**
          * SoundFacts
@@ -906,7 +907,7 @@ export interface components {
             contentType: string;
             sizeBytes: number;
             /** @default null */
-            checksum: string | null;
+            checksum?: string | null;
         };
         /**
          * UploadCompleted
@@ -2929,7 +2930,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict: `upload_completed`, `upload_expired`, `upload_gone`, `upload_size_mismatch`, `upload_content_type_mismatch`, `upload_checksum_mismatch`, `idempotency_in_progress`. */
+            /** @description Conflict: `upload_completed`, `upload_expired`, `upload_size_mismatch`, `upload_content_type_mismatch`, `upload_checksum_mismatch`, `idempotency_in_progress`. */
             409: {
                 headers: {
                     /** @description The request's id. */

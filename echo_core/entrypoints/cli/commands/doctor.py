@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from echo_core.entrypoints.cli.examination import Examination, Hop
+from echo_core.entrypoints.cli.examination import Examination, Hop, Status
 from echo_core.entrypoints.cli.exits import ExitCode
 from echo_core.entrypoints.cli.instance import (
     Connection,
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from echo_core.adapters.settings import Settings
 
 MARKS = {"ok": ("ok", "green"), "failed": ("FAILED", "bold red"), "skipped": ("skipped", "dim")}
+STATUS_OF: Mapping[bool | None, Status] = {True: "ok", False: "failed", None: "skipped"}
 NAME_WIDTH = 20
 
 
@@ -131,10 +132,10 @@ async def _dependencies(examination: Examination, settings: Settings) -> None:
         examination.add(
             Hop(
                 name=check.name,
-                status="ok" if check.ok else "failed",
+                status=STATUS_OF[check.ok],
                 detail=plain(check.detail),
                 remedy=plain(check.remedy),
-                code="" if check.ok else "dependency_failed",
+                code="dependency_failed" if check.ok is False else "",
                 seconds=check.seconds,
             )
         )

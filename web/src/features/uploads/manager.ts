@@ -225,19 +225,18 @@ async function begin(key: number, task: Work, signal: AbortSignal): Promise<Sess
   }
   const contentType = contentTypeOf(task.file) ?? "video/mp4";
   const header = task.begin;
-  const begun = await untilAnswered(key, signal, () =>
-    body(
-      api.POST("/api/v1/videos/signed-upload-url", {
-        params: { header },
-        body: {
-          filename: task.file.name,
-          contentType,
-          sizeBytes: task.file.size,
-          protocols: ["google-resumable", "signed-put"],
-        },
-      }),
-    ),
-  );
+  const announced = { filename: task.file.name, contentType, sizeBytes: task.file.size };
+  const announce = (more: { protocols?: ("google-resumable" | "signed-put")[] }) =>
+    untilAnswered(key, signal, () =>
+      body(
+        api.POST("/api/v1/videos/signed-upload-url", { params: { header }, body: { ...announced, ...more } }),
+      ),
+    );
+  const begun = await announce({ protocols: ["google-resumable", "signed-put"] }).catch((error: unknown) => {
+    // A process of the version before, while a newer one is rolled out. A refusal uses up no key.
+    if (!asProblem(error).refusesField("/protocols")) throw error;
+    return announce({});
+  });
   task.storagePath = begun.storagePath;
   keepRecord(task.userId, task.file, begun.videoId);
   task.videoId = begun.videoId;
@@ -348,8 +347,7 @@ async function finish(key: number, task: Work, videoId: string, signal: AbortSig
             originalFilename: task.file.name,
             storagePath: task.storagePath,
             contentType: task.contentType || (contentTypeOf(task.file) ?? "video/mp4"),
-            sizeBytes: task.file.size,
-            checksum: null, // it would take another reading of the whole file, in JavaScript
+            sizeBytes: task.file.size, // no checksum: it would take another reading of the whole file
           },
           signal,
         }),
