@@ -30,6 +30,9 @@ YOUNGEST = timedelta(hours=24)
 """Younger objects are left alone: a run may be about to name them."""
 
 
+NO_SOURCE = "It cannot be made anew without its source: restore that, or upload the video again."
+
+
 class Disagreement(StrEnum):
     """What can be wrong."""
 
@@ -39,6 +42,8 @@ class Disagreement(StrEnum):
     """A row whose object is gone."""
     DAMAGED = "damaged"
     """A row and an object of different sizes or checksums."""
+    REPLACED = "replaced"
+    """The very bytes of a row, written anew, from a backup for example: reads are pinned to the object before it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,8 +87,8 @@ class StorageAuditor:
     found: Callable[[Finding], None] = lambda finding: None
 
     async def run(self) -> StorageAudit:
-        """Compare everything. With ``fix``: orphans are deleted, and what is missing is made anew from its source; what
-        another storage keeps is to be copied instead.
+        """Compare everything. With ``fix``: orphans are deleted, what was restored is accepted, and what is missing is
+        made anew from its source; what another storage keeps is to be copied instead.
 
         Raises ``UnavailableError`` when storage or database is away.
         """
@@ -120,10 +125,21 @@ class StorageAuditor:
         stored = {o.key: o for o in objects}
         named = {row.key for row in video.rows}
         await self._orphans(audit, video.id, [o for o in objects if o.key not in named], before)
-        suspects = [row for row in video.rows if row.key not in stored or row.differs_from(stored[row.key])]
+        suspects = [row for row in video.rows if self._kind(row, stored.get(row.key)) is not None]
         for row in suspects:
-            if (kind := await self._verdict(video.id, row)) is not None:
+            kind, found = await self._verdict(video.id, row)
+            if kind is Disagreement.REPLACED and found is not None:
+                await self._replaced(audit, video.id, row, found)
+            elif kind is not None:
                 await self._broken(audit, video.id, row, kind)
+
+    def _kind(self, row: StoredRow, stored: ObjectInfo | None) -> Disagreement | None:
+        if stored is None:
+            return Disagreement.MISSING
+        if row.differs_from(stored):
+            return Disagreement.DAMAGED
+        pin = row.pin(self.storage_name)
+        return Disagreement.REPLACED if pin is not None and pin != stored.generation else None
 
     # --- objects without a row ---------------------------------------------------------------------------------
 
@@ -160,17 +176,34 @@ class StorageAuditor:
 
     # --- rows without their object -----------------------------------------------------------------------------
 
-    async def _verdict(self, video_id: VideoId, row: StoredRow) -> Disagreement | None:
+    async def _verdict(self, video_id: VideoId, row: StoredRow) -> tuple[Disagreement | None, ObjectInfo | None]:
         """Look again at what seemed wrong: it may have been replaced, or recorded, since the listing."""
         async with self.units_of_work.for_worker() as uow:
             video = await uow.inventory.find(video_id)
         if video is None or video.deleted or row not in video.rows:
-            return None
+            return None, None
         try:
             stored = await self.storage.stat(row.key)
         except NotFoundError:
-            return Disagreement.MISSING
-        return Disagreement.DAMAGED if row.differs_from(stored) else None
+            return Disagreement.MISSING, None
+        return self._kind(row, stored), stored
+
+    async def _replaced(self, audit: StorageAudit, video_id: VideoId, row: StoredRow, stored: ObjectInfo) -> None:
+        """Accept what has the same size and checksum, or say how."""
+        mended, remedy = "", "It has the same size and checksum: accept it with --fix."
+        if stored.checksum != row.checksum:
+            remedy = "Nobody here can compare its checksum: restore the object itself, or upload the video again."
+        elif self.fix:
+            async with self.units_of_work.for_worker() as uow:
+                accepted = await uow.inventory.repin(
+                    video_id, row, backend=self.storage_name, generation=stored.generation
+                )
+            mended, remedy = ("accepted", "") if accepted else ("", "Its row has changed meanwhile: audit again.")
+        kind = Disagreement.REPLACED
+        self._report(
+            audit,
+            Finding(kind=kind, key=row.key, video_id=video_id, size_bytes=row.size_bytes, mended=mended, remedy=remedy),
+        )
 
     async def _broken(self, audit: StorageAudit, video_id: VideoId, row: StoredRow, kind: Disagreement) -> None:
         if row.backend != self.storage_name:
@@ -178,7 +211,8 @@ class StorageAuditor:
         elif row.step is None:
             mended, remedy = "", "The source is lost: restore it from a backup, or upload the video again."
         elif not self.fix:
-            mended, remedy = "", f"Make it anew with --fix: the step {row.step} runs again."
+            anew = f"Make it anew with --fix: the step {row.step} runs again."
+            mended, remedy = "", anew if await self._has_source(video_id) else NO_SOURCE
         else:
             mended, remedy = await self._make_anew(video_id, row)
             if mended and kind is Disagreement.DAMAGED:
@@ -206,7 +240,7 @@ class StorageAuditor:
             if not job.state.finished:
                 return "", "The video's job is at work: audit again when it has ended."
             if not source:
-                return "", "It cannot be made anew without its source: restore that, or upload the video again."
+                return "", NO_SOURCE
             await uow.artefacts.remove(video_id, [row.key])
             await store_change(uow, job, job.retried(await uow.jobs.now(), step_name=row.step))
         log.info("artefact.made_anew", video_id=str(video_id), key=row.key, step=row.step)

@@ -140,7 +140,8 @@ def object_changed() -> PreconditionFailedError:
     return PreconditionFailedError(
         "This object was replaced after it was verified.",
         code="object_changed",
-        remedy="Somebody else writes to the bucket: keep others out, restore the object, or upload the video again.",
+        remedy="Somebody else writes to the bucket: keep others out. Restore the object and run 'echoctl storage audit "
+        "--fix', or upload the video again.",
     )
 
 

@@ -102,6 +102,7 @@ async def _cors(storage: GcsStorage, origins: Sequence[str]) -> StorageFinding:
         return StorageFinding(
             name="cors",
             ok=True,
+            known=False,
             detail="not known: the account may not read the bucket's settings, which Echo does not need "
             "(storage.buckets.get)",
         )

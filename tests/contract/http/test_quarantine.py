@@ -41,7 +41,7 @@ async def test_object_that_is_not_what_was_announced_is_quarantined_for_good(
         again = await client.post(COMPLETE, json=completion(begun))
         resumed = await client.post(f"/api/v1/videos/{begun['videoId']}/upload/resume")
         source = await client.get(f"/api/v1/stream/video/{begun['videoId']}")
-        status = (await client.get(f"/api/v1/videos/{begun['videoId']}/details")).json()["status"]
+        details = (await client.get(f"/api/v1/videos/{begun['videoId']}/details")).json()
     upload = api.database.tables.uploads[UUID(begun["videoId"])]
     info = api.storage.get(upload.storage_key).info
     assert upload.state is UploadState.QUARANTINED
@@ -51,7 +51,9 @@ async def test_object_that_is_not_what_was_announced_is_quarantined_for_good(
     assert first.json()["detail"] == again.json()["detail"] == resumed.json()["detail"]
     assert "upload the file again" in first.json()["remedy"]
     assert source.status_code == 409
-    assert status == "awaiting_upload"
+    assert details["status"] == "awaiting_upload"
+    told = details["uploadProblem"]
+    assert (told["code"], told["message"]) == (code, first.json()["detail"])
     assert api.database.tables.jobs == {}
 
 

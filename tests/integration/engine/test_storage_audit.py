@@ -185,6 +185,44 @@ async def test_an_object_of_the_same_size_and_other_bytes_is_damaged(farm: Farm)
     assert (await audit(farm)).findings == []
 
 
+async def written_anew(farm: Farm, key: str) -> str:
+    """Restore an object from a backup: the same bytes, and another generation. Returns that."""
+    before = farm.storage.objects[key]
+    await farm.storage.delete(key)
+    farm.storage.store(key, before.data, before.info.content_type)
+    generation = farm.storage.objects[key].info.generation
+    assert generation != before.info.generation
+    return generation
+
+
+async def test_what_was_restored_is_accepted(farm: Farm) -> None:
+    (job,) = await processed(farm)
+    async with farm.units_of_work.for_worker() as uow:
+        source = (await uow.uploads.get(job.video_id)).storage_key
+    keys = [source, await poster_of(farm, job)]
+    generations = [await written_anew(farm, key) for key in keys]
+    found = await audit(farm)
+    assert {(f.kind, f.key, f.mended) for f in found.findings} == {(Disagreement.REPLACED, key, "") for key in keys}
+    assert all("--fix" in f.remedy for f in found.findings)
+    assert (await audit(farm, fix=True)).unmended == 0
+    assert (await audit(farm)).findings == []
+    async with farm.units_of_work.for_worker() as uow:
+        assert (await uow.uploads.get(job.video_id)).generation == generations[0]
+        made = {a.storage_key: a.generation for a in await uow.artefacts.list_for_video(job.video_id)}
+    assert made[keys[1]] == generations[1]
+
+
+async def test_restored_object_whose_checksum_nobody_can_compare_is_not_accepted(farm: Farm) -> None:
+    (job,) = await processed(farm)
+    key = await poster_of(farm, job)
+    await written_anew(farm, key)
+    async with farm.units_of_work.for_worker() as uow:
+        made = await uow.artefacts.list_for_video(job.video_id, segments=True)
+        await uow.artefacts.put([replace(a, checksum="md5:00000000") for a in made if a.storage_key == key])
+    found = await audit(farm, fix=True)
+    assert [(f.kind, f.mended) for f in found.findings] == [(Disagreement.REPLACED, "")]
+
+
 async def test_checksums_of_another_algorithm_are_not_compared(farm: Farm) -> None:
     (job,) = await processed(farm)
     async with farm.units_of_work.for_worker() as uow:
