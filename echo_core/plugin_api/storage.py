@@ -22,6 +22,7 @@ S8.  ``read_url`` gives a URL that any HTTP client can GET (or HEAD, if it was a
 S9.  The resumable protocol of an upload is Google's: PUT with ``Content-Range: bytes a-b/total`` (or one PUT without
      it); 308 with ``Range: bytes=0-n`` while unfinished (no Range header: nothing stored yet); ``bytes */total`` with
      an empty body asks; 200 or 201 when whole. Bytes beyond the announced size are refused and not stored.
+     ``signed-put``, for clients that ask for it: one PUT with the ticket's headers takes the whole object and no other.
 S10. ``upload_offset`` tells how many bytes are durable. ``begin_upload`` refuses up front, with
      ``InsufficientStorageError``, what cannot fit. ``abort_upload`` is idempotent and frees what was stored.
 S11. ``generation`` is an opaque string that changes whenever the bytes under a key change; ``checksum`` is

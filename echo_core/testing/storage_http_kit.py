@@ -262,6 +262,27 @@ class StorageUrlTests:
         assert 400 <= answer.status_code < 500
         assert await list_keys(storage) == []
 
+    async def test_s9_signed_put_takes_the_whole_object_and_nothing_else(
+        self, storage: StorageBackend, http: httpx2.AsyncClient
+    ) -> None:
+        request = BeginUpload(
+            key="up/a", content_type=VIDEO, size_bytes=len(DIGITS), protocols=("google-resumable", "signed-put")
+        )
+        ticket = await storage.begin_upload(request)
+        if ticket.protocol != "signed-put":
+            pytest.skip("this storage gives no signed PUT")
+        reference = UploadRef(key="up/a", state=ticket.state)
+        assert (await storage.upload_offset(reference)).complete is False
+        for body in (b"", DIGITS[:-1], DIGITS + b"x"):
+            answer = await http.put(ticket.url, content=body, headers=dict(ticket.headers))
+            assert 400 <= answer.status_code < 500
+        assert await list_keys(storage) == []
+        assert (await http.put(ticket.url, content=DIGITS, headers=dict(ticket.headers))).status_code in {200, 201}
+        found = await storage.upload_offset(reference)
+        assert (found.offset_bytes, found.complete) == (len(DIGITS), True)
+        info = await storage.stat("up/a")
+        assert (info.size_bytes, info.content_type) == (len(DIGITS), VIDEO)
+
     async def test_s9_empty_upload(self, storage: StorageBackend, http: httpx2.AsyncClient) -> None:
         ticket = await self._begin(storage, 0)
         assert (await self._ask(http, ticket, 0)).status_code in {200, 201}

@@ -17,9 +17,11 @@ The storage must be empty. The kit needs pytest-asyncio in auto mode. The rules 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 from pathlib import Path
 
+import google_crc32c
 import pytest
 
 from echo_core.plugin_api import (
@@ -108,6 +110,20 @@ class StorageObjectTests:
         assert (info.key, info.size_bytes, info.content_type) == ("a", len(data), "video/webm")
         assert info.created_at.tzinfo is not None
         assert await read_bytes(storage, ReadObject(key="a")) == data
+
+    async def test_s2_large_file_comes_back_as_it_went(self, storage: StorageBackend, tmp_path: Path) -> None:
+        """Larger than any backend sends or reads at once, and no piece like another."""
+        data = b"".join(number.to_bytes(8, "big") * 4096 for number in range(640))
+        info = await put_bytes(storage, tmp_path, "a", data)
+        assert info.size_bytes == len(data) == 20 << 20
+        assert await read_bytes(storage, ReadObject(key="a", generation=info.generation)) == data
+        assert (
+            await read_bytes(storage, ReadObject(key="a", start=len(data) // 3, end=-7 + len(data)))
+            == (data[len(data) // 3 : -7])
+        )
+        if storage.supports_fetch:
+            await storage.fetch_file(FetchFile(key="a", path=tmp_path / "target", generation=info.generation))
+            assert (tmp_path / "target").read_bytes() == data
 
     async def test_s3_put_file_never_overwrites(self, storage: StorageBackend, tmp_path: Path) -> None:
         first = await put_bytes(storage, tmp_path, "a", b"first")
@@ -261,6 +277,26 @@ class StorageObjectTests:
         ticket = await storage.begin_upload(BeginUpload(key="a", content_type=VIDEO, size_bytes=3))
         with raises_code(NotFoundError, "upload_gone"):
             await storage.upload_offset(UploadRef(key="b", state=ticket.state))
+
+    @pytest.mark.parametrize("state", ["", "another storage's", "0" * 32, "ü", "x" * 5000])
+    async def test_s10_state_of_another_storage_is_an_upload_that_is_gone(
+        self, storage: StorageBackend, state: str
+    ) -> None:
+        with raises_code(NotFoundError, "upload_gone"):
+            await storage.upload_offset(UploadRef(key="a", state=state))
+        with raises_code(NotFoundError, "upload_gone"):
+            await storage.resume_upload(ResumeUpload(key="a", state=state, content_type=VIDEO, size_bytes=3))
+        if storage.supports_upload_abort:
+            await storage.abort_upload(UploadRef(key="a", state=state))
+
+    async def test_s11_checksum_is_that_of_the_bytes(self, storage: StorageBackend, tmp_path: Path) -> None:
+        data = b"the bytes of this object"
+        algorithm, _, found = (await put_bytes(storage, tmp_path, "a", data)).checksum.partition(":")
+        known = {"crc32c": f"{google_crc32c.value(data):08x}", "md5": hashlib.md5(data).hexdigest()}  # noqa: S324
+        known["sha256"] = hashlib.sha256(data).hexdigest()
+        if algorithm not in known:
+            pytest.skip(f"nobody here can compute {algorithm}")
+        assert found == known[algorithm]
 
     async def test_s11_generation_changes_with_the_bytes(self, storage: StorageBackend, tmp_path: Path) -> None:
         first = await put_bytes(storage, tmp_path, "a", b"first")

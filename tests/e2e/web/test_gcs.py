@@ -86,3 +86,13 @@ def test_file_that_arrived_as_another_is_told_and_can_be_sent_again(
     line.get_by_role("button", name=f"Try again: {short_clip.name}").click()
     expect(ada.badge("short")).to_have_text("Ready", timeout=PROCESSED_MS)
     expect(page.get_by_role("article")).to_have_count(1)
+
+
+def test_bucket_that_lets_no_page_in_is_named_within_seconds(sign_up: Callable[..., Person], long_clip: Path) -> None:
+    """Not a minute later, as a network that is unsteady."""
+    ada = sign_up()
+    ada.guard.allow(r"blocked by CORS policy|Failed to load resource|net::ERR_FAILED")
+    ada.page.route("**/*upload_id=*", lambda route: route.fulfill(status=308))  # without any CORS header
+    ada.choose(long_clip, button="Choose files")
+    line = ada.upload_line(long_clip.name)
+    expect(line).to_contain_text("CORS rules allow this page", timeout=PATIENCE_MS)
