@@ -93,6 +93,7 @@ async def test_stream_asks_for_little_when_little_is_read(storage, gcs: FakeGcs,
     assert len(made_by(gcs, "GET", "alt=media")) <= 2
 
 
+@pytest.mark.matrix(26)
 @pytest.mark.parametrize("how", ["replaced", "deleted"])
 async def test_object_that_changes_while_it_is_read_is_a_failure(storage, gcs: FakeGcs, tmp_path, how: str) -> None:
     data = os.urandom(12 * MIB)

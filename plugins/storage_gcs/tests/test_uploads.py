@@ -342,6 +342,7 @@ async def test_large_files_and_clients_that_cannot_get_a_session(storage) -> Non
         max_size=12,
     ),
 )
+@pytest.mark.matrix(12)
 async def test_any_way_ends_in_the_very_object_once(
     serving: FakeGcs, size: int, moves: Sequence[tuple[str, int]]
 ) -> None:

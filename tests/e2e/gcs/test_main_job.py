@@ -93,6 +93,7 @@ def test_doctor_goes_all_the_way_and_audit_finds_nothing(instance: Instance) -> 
     assert "0 disagreements" in audited.stderr, audited.stderr
 
 
+@pytest.mark.matrix(26)
 def test_object_that_is_deleted_before_it_is_processed_is_a_clear_failure(
     instance: Instance, gcs: FakeGcs, clips: Clips
 ) -> None:
@@ -134,6 +135,7 @@ def test_notification_finds_a_video_whose_browser_was_closed_too_early(
     wait_for("it is ready", lambda: api.details(str(begun["videoId"]))["status"] == "ready", 60)
 
 
+@pytest.mark.matrix(26)
 def test_object_that_is_not_what_was_sent_is_put_in_quarantine(instance: Instance, gcs: FakeGcs, clips: Clips) -> None:
     api = instance.api()
     data = clips.make("h264.mp4", seconds=8).read_bytes()
@@ -155,6 +157,7 @@ def test_object_that_is_not_what_was_sent_is_put_in_quarantine(instance: Instanc
     wait_for("its object is gone", lambda: str(begun["storagePath"]) not in gcs.objects(BUCKET))
 
 
+@pytest.mark.matrix(25)
 def test_bucket_that_is_away_fails_requests_quickly_and_no_job(instance: Instance, gcs: FakeGcs, clips: Clips) -> None:
     api = instance.api()
     video_id, job_id = api.upload(clips.make("outage.mp4", seconds=4))

@@ -195,6 +195,7 @@ async def written_anew(farm: Farm, key: str) -> str:
     return generation
 
 
+@pytest.mark.matrix(26)
 async def test_what_was_restored_is_accepted(farm: Farm) -> None:
     (job,) = await processed(farm)
     async with farm.units_of_work.for_worker() as uow:
