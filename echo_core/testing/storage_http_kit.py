@@ -309,6 +309,18 @@ class StorageUrlTests:
         assert (await self._send(http, fresh, GRANULE_BYTES, len(DATA), len(DATA))).status_code in {200, 201}
         assert await read_bytes(storage, ReadObject(key="up/a")) == DATA
 
+    async def test_s10_another_state_is_another_upload(self, storage: StorageBackend, http: httpx2.AsyncClient) -> None:
+        """The kernel aborts an upload whose place another one has taken."""
+        ticket = await self._begin(storage, len(DATA))
+        await self._send(http, ticket, 0, GRANULE_BYTES, len(DATA))
+        resume = ResumeUpload(key="up/a", state=ticket.state, content_type=VIDEO, size_bytes=len(DATA))
+        fresh = await storage.resume_upload(resume)
+        if fresh.state != ticket.state and storage.supports_upload_abort:
+            await storage.abort_upload(UploadRef(key="up/a", state=ticket.state))
+        stored = (await storage.upload_offset(UploadRef(key="up/a", state=fresh.state))).offset_bytes
+        assert (await self._send(http, fresh, stored, len(DATA), len(DATA))).status_code in {200, 201}
+        assert await read_bytes(storage, ReadObject(key="up/a")) == DATA
+
     @pytest.mark.parametrize("over_http", [True, False])
     async def test_s10_aborted_upload_is_gone(
         self, storage: StorageBackend, http: httpx2.AsyncClient, over_http: bool

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -159,7 +160,10 @@ class GcsStorage(StorageBackend):
                 await self.calls.run(self._sessions.cancel, state)
                 raise upload_gone()
             await self.calls.run(self._sessions.offset, state)
-            return self._session_ticket(request.key, state, request.expires_in_s)
+            return replace(
+                self._session_ticket(request.key, state, request.expires_in_s),
+                state=request.state,  # sealed anew it would look like another upload, and this one be aborted
+            )
         begun = BeginUpload(
             key=request.key,
             content_type=state.content_type,

@@ -86,6 +86,26 @@ def test_google_client_uploads_with_the_session_it_is_given(instance: Instance, 
     assert api.wait_for_job(str(completed["jobId"]))["state"] == "succeeded"
 
 
+def test_upload_goes_on_where_it_was_in_the_same_session(instance: Instance, gcs: FakeGcs, clips: Clips) -> None:
+    api = instance.api()
+    data = clips.make("h264.mp4", seconds=8).read_bytes() + bytes(2 * CHUNK)  # what follows the last box is not read
+    begun = api.call(
+        "POST",
+        "/api/v1/videos/signed-upload-url",
+        expect=201,
+        json={"filename": "resumed.mp4", "contentType": "video/mp4", "sizeBytes": len(data)},
+    )
+    headers = {"Content-Range": f"bytes 0-{CHUNK - 1}/{len(data)}"}
+    assert httpx2.put(str(begun["uploadUrl"]), content=data[:CHUNK], headers=headers).status_code == 308
+    for _ in range(2):  # after a reload, and after another
+        resumed = api.call("POST", f"/api/v1/videos/{begun['videoId']}/upload/resume", expect=200)
+        assert (resumed["offsetBytes"], resumed["uploadUrl"]) == (CHUNK, begun["uploadUrl"])
+    headers = {"Content-Range": f"bytes {CHUNK}-{len(data) - 1}/{len(data)}"}
+    assert httpx2.put(str(begun["uploadUrl"]), content=data[CHUNK:], headers=headers).status_code == 200
+    (stored,) = [one for name, one in gcs.objects(BUCKET).items() if name == begun["storagePath"]]
+    assert stored.read() == data
+
+
 def test_doctor_goes_all_the_way_and_audit_finds_nothing(instance: Instance) -> None:
     done = instance.echoctl("doctor")
     assert "FAILED" not in done.stdout, done.stdout
