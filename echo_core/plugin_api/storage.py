@@ -80,8 +80,8 @@ class BeginUpload:
 
 @dataclass(frozen=True, kw_only=True)
 class UploadTicket:
-    """Where and how a client sends bytes. ``url`` is a bearer secret. ``state`` is opaque and kept by the kernel. Another
-    one from ``resume_upload`` than before means another upload to the same key, and the one before is aborted."""
+    """Where and how a client sends bytes. ``url`` is a bearer secret. ``state`` is opaque and kept by the kernel.
+    Another one from ``resume_upload`` than before means another upload to the same key; the one before is aborted."""
 
     url: str
     expires_at: datetime
