@@ -17,6 +17,7 @@ from tests.fakes.gcs.server import FakeGcs
 
 pytestmark = pytest.mark.e2e
 
+
 @pytest.fixture
 def instance(gcs_instance: Instance, gcs: FakeGcs) -> Iterator[Instance]:
     """Whatever a journey broke of the bucket is mended after it."""
@@ -82,7 +83,7 @@ def test_file_that_arrived_as_another_is_told_and_can_be_sent_again(
     page.route("**/upload-complete", exchange, times=1)
     ada.choose(short_clip, button="Choose files")
     line = ada.upload_line(short_clip.name)
-    expect(line).to_contain_text("not what was announced", timeout=PROCESSED_MS)
+    expect(line).to_contain_text("25 were stored", timeout=PROCESSED_MS)
     line.get_by_role("button", name=f"Try again: {short_clip.name}").click()
     expect(ada.badge("short")).to_have_text("Ready", timeout=PROCESSED_MS)
     expect(page.get_by_role("article")).to_have_count(1)
