@@ -6,6 +6,7 @@ more rarely, and at once when the storage tells of an object (``UploadHints``).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import structlog
@@ -13,11 +14,13 @@ import structlog
 from echo_core.application.completing import FoundObject, complete_with
 from echo_core.application.ports import WorkerUnitsOfWork
 from echo_core.application.services import UploadServices
-from echo_core.domain.uploads import Upload
+from echo_core.domain.uploads import Upload, UploadState
 from echo_core.plugin_api.errors import DomainError, EchoError, NotFoundError, RateLimitedError, UnavailableError
 
 log = structlog.get_logger("echo.uploads")
 
+LAST_GRACE = timedelta(minutes=10)
+"""So long an upload that was found whole when its time was up may still be completed."""
 CLAIMED_FOR = timedelta(seconds=30)
 """Nobody else looks at it meanwhile. Whoever took it on may meet an outage, be cut short or be killed: then it is due
 again. One that two look at by that is completed once all the same."""
@@ -46,6 +49,25 @@ class UploadFinder:
             if not await self._look_for(upload):
                 async with self._units_of_work.for_worker() as uow:
                     await uow.uploads.put_off(upload.video_id)
+
+    async def last_look(self, upload: Upload) -> Upload | None:
+        """What is to be thrown away of an upload whose time is up; None: it was whole, and is completed now.
+
+        Raises ``UnavailableError``, ``RateLimitedError``: nobody can tell, so nothing is thrown away yet.
+        """
+        if upload.state is not UploadState.OPEN or upload.backend != self._services.storage_name:
+            return upload
+        try:
+            await self._services.storage.stat(upload.storage_key)
+        except NotFoundError:
+            return upload
+        async with self._units_of_work.for_worker() as uow:
+            latest = await uow.uploads.get(upload.video_id, for_update=True)
+            if (latest.state, latest.expires_at) != (upload.state, upload.expires_at):
+                return upload  # somebody was faster; whoever throws it away sees that
+            latest = replace(latest, expires_at=await uow.jobs.now() + LAST_GRACE)
+            await uow.uploads.save(latest)
+        return None if await self._look_for(latest) else latest
 
     async def _look_for(self, upload: Upload) -> bool:
         """Whether it is settled; False: somebody has to look again."""

@@ -187,7 +187,10 @@ class Reconciler:
             expired = await uow.uploads.list_expired(BATCH)
         await _each(self._expire_upload, expired)
 
-    async def _expire_upload(self, upload: Upload) -> None:
+    async def _expire_upload(self, expired: Upload) -> None:
+        upload = await self._upload_finder.last_look(expired) if self._upload_finder is not None else expired
+        if upload is None:
+            return
         async with self._units_of_work.for_worker() as uow:
             current = await uow.uploads.get(upload.video_id, for_update=True)
             if current.unfinished and current.expires_at == upload.expires_at:

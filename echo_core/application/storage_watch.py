@@ -45,9 +45,11 @@ class WatchedStorage(StorageBackend):
         """What the storage raised while it was away or wanted to be left alone, if this error is that, or was raised
         because of it (``raise … from``)."""
         cause: BaseException | None = error
-        while cause is not None:
+        seen: set[int] = set()
+        while cause is not None and id(cause) not in seen:  # an error can be its own cause
             if isinstance(cause, UnavailableError | RateLimitedError) and cause in self._raised:
                 return cause
+            seen.add(id(cause))
             cause = cause.__cause__
         return None
 

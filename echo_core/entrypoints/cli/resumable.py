@@ -24,8 +24,9 @@ PIECE_BYTES = 1024 * 1024
 RESUME_INCOMPLETE = 308
 _RANGE = re.compile(r"bytes=0-(\d{1,19})")
 _TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
-_GONE = frozenset({401, 403, 404, 410})
-"""The address has expired or is not known any more: a fresh one is needed."""
+_GONE = frozenset({401, 403, 404, 410, 412})
+"""The address has expired, is not known any more, or the file came there by another way: the server tells how to go
+on."""
 
 
 class SessionGoneError(Exception):

@@ -382,10 +382,12 @@ async def open_gcs_storage(context: PluginContext, credentials: Credentials | No
     async with AsyncExitStack() as stack:
         # Each in threads of its own: an IAM that hangs keeps nobody from reading.
         calls, signing_calls = Calls(config), Calls(config, "storage-gcs-sign")
-        async with calls.within(OPEN_DEADLINE_S):  # looking for a metadata server alone may take ten seconds
-            who = credentials if credentials is not None else await asyncio.to_thread(load_credentials, config)
-            session = stack.enter_context(open_session(config, who))
-            signing = await asyncio.to_thread(signing_credentials, config, who, session, signing_calls)
+        # Looking for a metadata server alone may take ten seconds.
+        who = (
+            credentials if credentials is not None else await calls.run_long(OPEN_DEADLINE_S, load_credentials, config)
+        )
+        session = stack.enter_context(open_session(config, who))
+        signing = await calls.run_long(OPEN_DEADLINE_S, signing_credentials, config, who, session, signing_calls)
         bucket = stack.enter_context(open_client(config, who, session)).bucket(config.bucket)
         signer = UrlSigner(bucket, config, signing_calls, context.clock, signing)
         plain = stack.enter_context(open_plain_session(config))

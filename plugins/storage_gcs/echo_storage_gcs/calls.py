@@ -86,6 +86,12 @@ def passes_by_itself(error: BaseException) -> bool:
     return isinstance(from_google(error), UnavailableError | RateLimitedError)
 
 
+def let_go(error: BaseException) -> None:
+    """Close the answer that an error of Google's carries: the client leaves its connection open."""
+    if (response := getattr(error, "response", None)) is not None:
+        response.close()
+
+
 class Calls:
     """Threads of our own: a bucket that hangs can use up nobody else's."""
 
@@ -107,8 +113,7 @@ class Calls:
             try:
                 stop.check()
             except StoppedError:
-                if (response := getattr(error, "response", None)) is not None:
-                    response.close()  # the client leaves it open
+                let_go(error)
                 raise
             return passes_by_itself(error)
 
@@ -130,8 +135,12 @@ class Calls:
 
         Raises ``UnavailableError`` and what ``from_google`` makes of Google's errors.
         """
+        return await self.run_long(self.deadline_s, work, *args, **kwargs)
+
+    async def run_long(self, deadline_s: float, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """The same with another deadline."""
         try:
-            async with self.within():
+            async with self.within(deadline_s):
                 return await asyncio.wrap_future(self._track(self._short.submit(work, *args, **kwargs)))
         except Exception as error:
             mapped = from_google(error)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from echo_core.plugin_api import AuthError, PluginContext
+from echo_core.plugin_api import AuthError, PluginContext, PreconditionFailedError
 from echo_storage_gcs.config import GcsConfig
 
 if TYPE_CHECKING:
@@ -118,6 +118,9 @@ def _settings(
             changed = apply and not plan.is_done
             if changed:
                 setting_up.apply(bucket, plan, calls)
+    except PreconditionFailedError as error:
+        error.message, error.remedy = "Somebody else changed the bucket's settings meanwhile.", "Run it again."
+        raise
     except AuthError as error:
         if not apply and not own_credentials:
             return None, False  # it need not be allowed to

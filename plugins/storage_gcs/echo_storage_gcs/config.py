@@ -71,7 +71,9 @@ class GcsConfig(BaseModel):
     public_endpoint: Annotated[str, AfterValidator(_origin_or_empty)] = ""
     """Where browsers reach it. Empty: ``endpoint``."""
     iam_endpoint: Annotated[str, AfterValidator(_endpoint)] = GOOGLE_IAM
-    chunk_size_bytes: int = Field(default=8 * MIB, ge=UPLOAD_GRANULE_BYTES, multiple_of=UPLOAD_GRANULE_BYTES)
+    chunk_size_bytes: int = Field(
+        default=8 * MIB, ge=UPLOAD_GRANULE_BYTES, le=256 * MIB, multiple_of=UPLOAD_GRANULE_BYTES
+    )
     """Chunk size that clients are told to use, and that Echo itself uses."""
     single_put_bytes: int = Field(default=MIB, ge=0, le=64 * MIB)
     """Uploads up to this size go in one signed PUT, from clients that can; 0: none."""

@@ -46,7 +46,7 @@ def lacking_cors(rules: Sequence[Rule], origin: str) -> list[str]:
     headers: set[str] = set()
     for method in METHODS[:-1]:
         # Of the rules that match a request, the first one counts.
-        rule = next((rule for rule in ours if {"*", method} & {str(name).upper() for name in rule["method"]}), None)
+        rule = next((rule for rule in ours if {"*", method} & _upper(rule.get("method", ()))), None)
         if rule is None:
             methods.append(method)
             continue
@@ -56,6 +56,10 @@ def lacking_cors(rules: Sequence[Rule], origin: str) -> list[str]:
     if headers:
         lacking.append(f"the headers {', '.join(name for name in HEADERS if name in headers)} for {origin}")
     return lacking
+
+
+def _upper(names: Sequence[object]) -> set[str]:
+    return {str(name).upper() for name in names}
 
 
 def wanted_lifecycle() -> list[Rule]:

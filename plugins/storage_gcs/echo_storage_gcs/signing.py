@@ -135,9 +135,14 @@ class UrlSigner:
         making = self._making.get(name)
         if making is None:
             making = self._making[name] = asyncio.create_task(self._make(name), name="sign an address")
-            making.add_done_callback(lambda _: self._making.pop(name, None))
+            making.add_done_callback(lambda done: self._made(name, done))
         # One who goes away must not take it from the others.
         return await asyncio.shield(making)
+
+    def _made(self, name: tuple[Wanted, int], done: asyncio.Task[SignedUrl]) -> None:
+        self._making.pop(name, None)
+        if not done.cancelled():
+            done.exception()  # whoever waits for it hears of it; there may be nobody left
 
     async def _make(self, name: tuple[Wanted, int]) -> SignedUrl:
         signed = await self.sign(*name)

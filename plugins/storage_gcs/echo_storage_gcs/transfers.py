@@ -19,7 +19,15 @@ from google.api_core.exceptions import BadRequest, NotFound, PreconditionFailed,
 from google.cloud.storage import Blob, Bucket
 
 from echo_core.plugin_api import InvalidRequestError, NotFoundError, ObjectInfo, PutFile, UnavailableError
-from echo_storage_gcs.calls import LONGEST_PAUSE_S, TRANSFER_RETRY_S, Calls, Stop, StoppableFile, passes_by_itself
+from echo_storage_gcs.calls import (
+    LONGEST_PAUSE_S,
+    TRANSFER_RETRY_S,
+    Calls,
+    Stop,
+    StoppableFile,
+    let_go,
+    passes_by_itself,
+)
 from echo_storage_gcs.config import MIB, GcsConfig
 from echo_storage_gcs.errors import ChecksumMismatchError, checksum_mismatch, from_google, object_exists
 from echo_storage_gcs.sessions import NOTHING_BEFORE, RESUME_INCOMPLETE, Sessions, UploadState, kept_bytes
@@ -91,16 +99,30 @@ class Transfers:
                 raise ConnectionError("the object ended early")
 
     def _download(self, info: ObjectInfo, file: BinaryIO, start: int, end: int, stop: Stop) -> None:
-        self._bucket.blob(info.key).download_to_file(
-            StoppableFile(file, stop),
-            start=start,
-            end=end - 1,
-            raw_download=True,
-            checksum=None,
-            if_generation_match=int(info.generation),
-            timeout=self._calls.transfer_timeout,
-            retry=self._calls.transfer_retry(stop),
-        )
+        # The client's own retries end some time after the first try, however much has come since.
+        begin, patience = file.tell(), Patience(stop)
+        while True:
+            at = start + file.tell() - begin
+            try:
+                self._bucket.blob(info.key).download_to_file(
+                    StoppableFile(file, stop),
+                    start=at,
+                    end=end - 1,
+                    raw_download=True,
+                    checksum=None,
+                    if_generation_match=int(info.generation),
+                    timeout=self._calls.transfer_timeout,
+                    retry=None,
+                )
+            except Exception as error:
+                let_go(error)
+                at = start + file.tell() - begin
+                if at < end and (not passes_by_itself(error) or not (patience.has_come_to(at) or patience.is_left)):
+                    raise
+                if at < end:
+                    patience.pause()
+                    continue
+            return
 
     def put(self, request: PutFile, stop: Stop) -> ObjectInfo:
         """Store a local file (S2, S3). It is compared by its checksum on arrival, and sent twice at most."""
@@ -149,32 +171,37 @@ class Transfers:
         self, request: PutFile, source: BinaryIO, size_bytes: int, crc32c: int, stop: Stop
     ) -> ObjectInfo:
         """By a session of our own, so that a short 308 costs nothing but the bytes that were not kept."""
-        uri = self._sessions.open(request.key, request.content_type, size_bytes)
-        sessions, at, furthest, since, tries = 1, 0, -1, time.monotonic(), 0
+        uri, sessions = self._sessions.open(request.key, request.content_type, size_bytes), 1
+        at, patience = 0, Patience(stop)
         while True:
             stop.check()
             answer = self._send_chunk(uri, source, at, size_bytes, crc32c)
-            if answer is not None and answer.status_code in {200, 201}:
+            status = None if answer is None else answer.status_code
+            if status in {200, 201}:
                 return self.stat(request.key)
-            if answer is not None and answer.status_code in {404, 410} and sessions < MOST_SESSIONS:
-                uri, sessions, at = self._sessions.open(request.key, request.content_type, size_bytes), sessions + 1, 0
-                continue
-            if answer is not None and answer.status_code == RESUME_INCOMPLETE:
+            gone = status in {404, 410}
+            if answer is not None and status == RESUME_INCOMPLETE:
                 at = kept_bytes(answer)
-            elif answer is not None and not _passes(answer):
+            elif answer is not None and not gone and not passes_by_itself(from_http_response(answer)):
                 with _damage_told():
                     raise from_http_response(answer)
-            else:
-                stop.pause(min(LONGEST_PAUSE_S, 0.5 * 2**tries) * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
-                found = self._sessions.offset(UploadState(kind="session", uri=uri, size_bytes=size_bytes))
-                if found is None:
-                    return self.stat(request.key)
-                at = found.offset_bytes
-            tries += 1
-            if at > furthest:
-                furthest, since, tries = at, time.monotonic(), 0
-            elif time.monotonic() - since > TRANSFER_RETRY_S:
-                raise UnavailableError("The bucket takes bytes and keeps none.", code="storage_unavailable")
+            elif not gone:
+                patience.pause()
+                try:
+                    found = self._sessions.offset(UploadState(kind="session", uri=uri, size_bytes=size_bytes))
+                except NotFoundError:
+                    gone = True
+                else:
+                    if found is None:
+                        return self.stat(request.key)
+                    at = found.offset_bytes
+            if gone:
+                if sessions == MOST_SESSIONS:
+                    raise UnavailableError("The bucket forgets what it is sent.", code="storage_unavailable")
+                uri, sessions = self._sessions.open(request.key, request.content_type, size_bytes), sessions + 1
+                at, patience = 0, Patience(stop)
+            elif not patience.has_come_to(at):
+                patience.pause()
 
     def _send_chunk(
         self, uri: str, source: BinaryIO, at: int, size_bytes: int, crc32c: int
@@ -205,6 +232,36 @@ class Transfers:
                 raise mapped from error  # it is the bucket that is not there
 
 
+class Patience:
+    """With a transfer that comes to a halt now and then: waits longer each time, and ends when nothing has moved for
+    ``TRANSFER_RETRY_S``."""
+
+    def __init__(self, stop: Stop) -> None:
+        self._stop = stop
+        self._furthest = -1
+        self._since = time.monotonic()
+        self._tries = 0
+
+    @property
+    def is_left(self) -> bool:
+        """Whether it is worth another try."""
+        return time.monotonic() - self._since <= TRANSFER_RETRY_S
+
+    def has_come_to(self, at: int) -> bool:
+        """Whether that is further than ever before."""
+        if at <= self._furthest:
+            return False
+        self._furthest, self._since, self._tries = at, time.monotonic(), 0
+        return True
+
+    def pause(self) -> None:
+        """Wait a little. Raises ``StoppedError``, and ``UnavailableError`` when there is none left."""
+        if not self.is_left:
+            raise UnavailableError("The bucket does not come any further.", code="storage_unavailable")
+        self._stop.pause(min(LONGEST_PAUSE_S, 0.5 * 2.0 ** min(self._tries, 10)) * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+        self._tries += 1
+
+
 def _whole(data: bytes, size_bytes: int) -> bytes:
     if len(data) != size_bytes:
         raise ConnectionError("the object ended early")
@@ -213,10 +270,6 @@ def _whole(data: bytes, size_bytes: int) -> bytes:
 
 def _base64(crc32c: int) -> str:
     return base64.b64encode(crc32c.to_bytes(4, "big")).decode()
-
-
-def _passes(answer: requests.Response) -> bool:
-    return passes_by_itself(from_http_response(answer))
 
 
 @contextmanager

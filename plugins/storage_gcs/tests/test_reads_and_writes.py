@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import httpx2
 import pytest
+from echo_storage_gcs import transfers
 from echo_storage_gcs.transfers import PART_BYTES
 
 from echo_core.plugin_api import (
@@ -124,7 +125,7 @@ async def test_pin_of_another_storage_is_no_pin_that_holds(storage, tmp_path) ->
 
 
 async def test_big_source_comes_in_parts(storage, gcs: FakeGcs, tmp_path) -> None:
-    data = os.urandom(PART_BYTES) + os.urandom(PART_BYTES) + b"the end"
+    data = os.urandom(2 * PART_BYTES + 3 * MIB)
     info = await put_bytes(storage, tmp_path, "a", data)
     gcs.faults.add(method="GET", path="alt=media", nth=2, truncate=MIB)
     await storage.fetch_file(FetchFile(key="a", path=tmp_path / "target", generation=info.generation))
@@ -186,6 +187,47 @@ async def test_big_write_goes_on_where_a_short_308_says(storage, gcs: FakeGcs, t
     info = await put_bytes(storage, tmp_path, "a", data)
     assert info.size_bytes == len(data)
     assert await read_bytes(storage, ReadObject(key="a")) == data
+
+
+@pytest.mark.parametrize("before", [{"drop": True}, {"status": 503}])
+async def test_big_write_begins_anew_when_asking_tells_that_its_session_is_forgotten(
+    storage, gcs: FakeGcs, tmp_path, before: dict[str, object]
+) -> None:
+    """The usual way to learn of it: something breaks off, and whoever asks is told that there is nothing any more."""
+    data = os.urandom(20 * MIB)
+    gcs.faults.add(method="PUT", path="upload_id", nth=2, **before)
+    gcs.faults.add(method="PUT", path="upload_id", nth=3, session_gone=410)
+    assert (await put_bytes(storage, tmp_path, "a", data)).size_bytes == len(data)
+    assert await read_bytes(storage, ReadObject(key="a")) == data
+
+
+async def test_bucket_that_forgets_every_session_is_away(storage, gcs: FakeGcs, tmp_path) -> None:
+    gcs.faults.add(method="PUT", path="upload_id", session_gone=410, times=100)
+    with pytest.raises(UnavailableError):
+        await put_bytes(storage, tmp_path, "a", os.urandom(10 * MIB))
+
+
+async def test_bucket_that_keeps_nothing_is_asked_ever_more_slowly(
+    storage, gcs: FakeGcs, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfers, "TRANSFER_RETRY_S", 2.0)
+    greedy = gcs.faults.add(method="PUT", path="upload_id", keep_bytes=0, times=100_000)
+    with pytest.raises(UnavailableError):
+        await put_bytes(storage, tmp_path, "a", os.urandom(10 * MIB))
+    assert greedy.fired < 12
+
+
+async def test_part_that_breaks_off_goes_on_for_as_long_as_something_comes(
+    storage, gcs: FakeGcs, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What counts is the time since the last byte, not since the first."""
+    data = os.urandom(12 * MIB)
+    await put_bytes(storage, tmp_path, "a", data)
+    monkeypatch.setattr(transfers, "TRANSFER_RETRY_S", 2.0)
+    broken = gcs.faults.add(method="GET", path="alt=media", truncate=MIB, delay_s=0.3, times=11)
+    await storage.fetch_file(FetchFile(key="a", path=tmp_path / "target"))
+    assert broken.fired == 11
+    assert (tmp_path / "target").read_bytes() == data
 
 
 @pytest.mark.parametrize("status", [404, 410])

@@ -144,6 +144,10 @@ def test_what_cors_rules_lack(change: dict[str, Any], words: list[str]) -> None:
     assert all(word in sentence for word, sentence in zip(words, found, strict=True))
 
 
+def test_rule_without_methods_permits_nothing() -> None:
+    assert "the methods" in lacking_cors([{"origin": ["*"]}], ORIGIN)[0]
+
+
 def test_of_the_rules_that_match_the_first_one_counts() -> None:
     loose = {"origin": ["*"], "method": ["*"], "responseHeader": ["Content-Type"]}
     assert "Range" in lacking_cors([loose, wanted_cors([ORIGIN])], ORIGIN)[0]

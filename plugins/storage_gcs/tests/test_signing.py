@@ -11,7 +11,7 @@ import pytest
 from echo_storage_gcs.backend import GcsStorage
 from google.auth.compute_engine import _metadata
 
-from echo_core.plugin_api import AuthError, BeginUpload, ReadUrl, UnavailableError
+from echo_core.plugin_api import AuthError, BeginUpload, EchoError, ReadUrl, UnavailableError
 from echo_core.testing.storage_probe import put_bytes
 from tests.fakes.gcs.server import FakeGcs
 
@@ -81,6 +81,14 @@ async def test_slow_signature_is_a_problem_within_seconds_and_hurts_nothing_else
         await storage.check()
         gcs.faults.clear()
         assert (await storage.read_url(ReadUrl(key="a", expires_in_s=60))).url
+
+
+async def test_metadata_server_that_is_away_at_the_start_is_no_defect(keyless, gcs: FakeGcs) -> None:
+    gcs.faults.add(path="/computeMetadata/v1/instance/service-accounts", status=503, times=1000)
+    with pytest.raises(EchoError) as caught:
+        async with keyless():
+            raise AssertionError("it opened")
+    assert caught.value.code in {"storage_unavailable", "storage_credentials"}
 
 
 async def test_signature_is_tried_again(keyless, gcs: FakeGcs) -> None:

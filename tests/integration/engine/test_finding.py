@@ -52,6 +52,15 @@ async def waits_for(farm: Farm, upload: Upload) -> timedelta:
         return found.scalar_one()
 
 
+async def expired(farm: Farm, upload: Upload) -> Upload:
+    """Its time is up."""
+    async with farm.units_of_work.for_worker() as uow:
+        latest = await uow.uploads.get(upload.video_id, for_update=True)
+        latest = replace(latest, expires_at=await uow.jobs.now() - timedelta(seconds=1))
+        await uow.uploads.save(latest)
+        return latest
+
+
 async def outcome(farm: Farm, video_id: VideoId) -> tuple[Upload, Job | None]:
     async with farm.units_of_work.for_worker() as uow:
         return await uow.uploads.get(video_id), await uow.jobs.find_for_video(video_id, JobKind.PROCESS)
@@ -105,6 +114,39 @@ async def test_object_over_the_limit_is_found_and_stays_an_upload(farm: Farm) ->
     await farm.upload_finder().look()
     found, job = await outcome(farm, upload.video_id)
     assert (found.state, job) == (UploadState.OPEN, None)
+
+
+async def test_upload_whose_time_is_up_is_looked_at_once_more(farm: Farm) -> None:
+    upload = await farm.begin()
+    farm.storage.store(upload.storage_key, FILE, "video/mp4")
+    assert await farm.upload_finder().last_look(await expired(farm, upload)) is None
+    found, job = await outcome(farm, upload.video_id)
+    assert found.state is UploadState.COMPLETED
+    assert job is not None
+
+
+async def test_upload_whose_time_is_up_and_that_is_not_whole_is_thrown_away(farm: Farm) -> None:
+    upload = await expired(farm, await farm.begin())
+    assert await farm.upload_finder().last_look(upload) == upload
+
+
+async def test_whole_upload_that_cannot_be_completed_is_thrown_away(farm: Farm) -> None:
+    farm.limits = replace(farm.limits, max_upload_bytes=len(FILE) - 1)
+    upload = await farm.begin()
+    farm.storage.store(upload.storage_key, FILE, "video/mp4")
+    left = await farm.upload_finder().last_look(await expired(farm, upload))
+    assert left is not None
+    assert left == (await outcome(farm, upload.video_id))[0]
+
+
+async def test_nothing_is_thrown_away_while_the_storage_is_away(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def away(key: str) -> ObjectInfo:
+        raise UnavailableError("The bucket does not answer.")
+
+    upload = await expired(farm, await farm.begin())
+    monkeypatch.setattr(farm.storage, "stat", away)
+    with pytest.raises(UnavailableError):
+        await farm.upload_finder().last_look(upload)
 
 
 @pytest.mark.parametrize(

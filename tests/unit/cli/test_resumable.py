@@ -167,17 +167,17 @@ async def test_progress_forgives_earlier_failures(source: SourceFile) -> None:
     assert bytes(storage.stored) == source.path.read_bytes()
 
 
-@pytest.mark.parametrize("status", ["401", "403", "404", "410"])
+@pytest.mark.parametrize("status", ["401", "403", "404", "410", "412"])
 async def test_dead_address_is_told_to_the_caller(source: SourceFile, status: str) -> None:
     with pytest.raises(SessionGoneError):
         await send(source, Storage(source.size_bytes, [status]))
 
 
 async def test_refusal_is_final(source: SourceFile) -> None:
-    storage = Storage(source.size_bytes, ["412"])
+    storage = Storage(source.size_bytes, ["400"])
     with pytest.raises(ApiError) as caught:
         await send(source, storage)
-    assert caught.value.status == 412
+    assert caught.value.status == 400
     assert len(storage.requests) == 1
 
 

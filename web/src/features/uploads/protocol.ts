@@ -186,7 +186,8 @@ export async function sendFile(options: SendFileOptions): Promise<void> {
       }
       continue;
     }
-    if (answer.status === 404 || answer.status === 410 || answer.status === 401 || answer.status === 403) {
+    // 412: the file is there already, by another way than this session; the server tells whether it is whole.
+    if ([401, 403, 404, 410, 412].includes(answer.status)) {
       renewals += 1;
       if (renewals > MOST_RENEWALS) throw storageProblem(answer);
       const renewed = await renew();
