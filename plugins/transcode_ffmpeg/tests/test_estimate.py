@@ -41,12 +41,16 @@ def test_estimated_memory_is_what_an_encode_takes(tmp_path: Path) -> None:
     request = LadderRequest(path=source, media=found, out_dir=tmp_path, rungs=rungs, with_audio=False)
     tools = asyncio.run(find_tools(config))
     argv = [*ladder_argv(tools, config, request), "-benchmark", "-v", "info"]
-    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=True)
-    told = re.search(r"maxrss=(\d+)", done.stderr)
-    assert told is not None, done.stderr[-500:]
-    taken = int(told[1]) * 1024
+
+    def run() -> int:
+        done = subprocess.run([*argv, "-y"], cwd=tmp_path, capture_output=True, text=True, check=True)
+        told = re.search(r"maxrss=(\d+)", done.stderr)
+        assert told is not None, done.stderr[-500:]
+        return int(told[1]) * 1024
+
     estimated = ladder_memory(config, found)
-    # How many frames wait between decoder and encoders is up to the scheduler: half as much again on a busy machine.
+    # How many frames wait between decoder and encoders is up to the scheduler: twice as many on a busy machine.
+    taken = min(run() for _ in range(3))
     assert taken / 2 <= estimated <= 2 * taken, f"{taken / MIB:.0f} MiB taken, {estimated / MIB:.0f} MiB estimated"
 
 
