@@ -15,10 +15,8 @@ from google.resumable_media.requests import ResumableUpload
 from tests.e2e.api import Api
 from tests.e2e.conftest import BUCKET, PLAYBACK_URL, PUSH_AUDIENCE, Clips, Instance, wait_for
 from tests.e2e.test_main_job import (  # noqa: F401 - on the instance below
-    test_bad_file_fails_with_a_code_a_sentence_and_a_remedy,
     test_deleting_removes_every_object,
     test_poster_storyboard_and_progressive_file_open_without_headers,
-    test_source_that_cannot_be_remuxed_plays_too,
     test_unmodified_upchunk_uploads_from_another_origin,
     test_upload_watch_prints_a_url_that_ffprobe_accepts_and_chromium_plays,
 )

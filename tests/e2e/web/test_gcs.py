@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from playwright.sync_api import Browser, Route, expect
 
@@ -93,7 +94,25 @@ def test_bucket_that_lets_no_page_in_is_named_within_seconds(sign_up: Callable[.
     """Not a minute later, as a network that is unsteady."""
     ada = sign_up()
     ada.guard.allow(r"blocked by CORS policy|Failed to load resource|net::ERR_FAILED")
-    ada.page.route("**/*upload_id=*", lambda route: route.fulfill(status=308))  # without any CORS header
+
+    def begin_for_no_page(route: Route) -> None:
+        kept = ("authorization", "content-type", "idempotency-key")
+        headers = {name: value for name, value in route.request.headers.items() if name in kept}  # and no Origin
+        answer = httpx2.post(route.request.url, content=route.request.post_data_buffer or b"", headers=headers)
+        route.fulfill(status=answer.status_code, body=answer.content, content_type="application/json")
+
+    ada.page.route("**/signed-upload-url", begin_for_no_page)
     ada.choose(long_clip, button="Choose files")
     line = ada.upload_line(long_clip.name)
     expect(line).to_contain_text("CORS rules allow this page", timeout=PATIENCE_MS)
+
+
+def test_bucket_that_hides_how_much_it_has_is_named_within_seconds(
+    sign_up: Callable[..., Person], long_clip: Path
+) -> None:
+    """The rule that everybody forgets."""
+    ada = sign_up()
+    ada.page.route("**/*upload_id=*", lambda route: route.fulfill(status=308))
+    ada.choose(long_clip, button="Choose files")
+    line = ada.upload_line(long_clip.name)
+    expect(line).to_contain_text("CORS rules expose the header Range", timeout=PATIENCE_MS)

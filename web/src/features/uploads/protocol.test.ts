@@ -272,6 +272,12 @@ describe("sendFile", () => {
     expect(waits).toHaveLength(2);
   });
 
+  it("names the header soon when nobody says how much is kept", async () => {
+    for (let n = 0; n < 40; n += 1) storage.faults.push(() => storage.answer(308));
+    await expect(sendFile(options())).rejects.toMatchObject({ code: "storage_tells_nothing" });
+    expect(waits).toHaveLength(3);
+  });
+
   it("does not blame CORS for a network that breaks off after it has worked", async () => {
     reachable = true;
     storage.faults.push(() => undefined);

@@ -80,6 +80,14 @@ function unreachable(url: string): Problem {
   });
 }
 
+function tellsNothing(url: string): Problem {
+  return new Problem({
+    code: "storage_tells_nothing",
+    message: "The storage takes the bytes and does not say that it keeps any.",
+    remedy: `Let its CORS rules expose the header Range (${new URL(url).host}); otherwise look at the storage's log.`,
+  });
+}
+
 /**
  * Send a file over Google's resumable protocol from wherever it stands, until the storage has all of it.
  *
@@ -182,6 +190,7 @@ export async function sendFile(options: SendFileOptions): Promise<void> {
           renewals = 0; // a storage that forgets again and again is not followed for ever
         }
       } else if (!asking || offset >= total) {
+        if (!asking && stored <= 0 && failures >= FAILURES_UNTIL_LOOKING) throw tellsNothing(session.url);
         await pause(answer); // it took nothing: not at once again
       }
       continue;
