@@ -175,6 +175,7 @@ def test_files_are_dropped_anywhere_and_each_is_told_its_fate(sign_up: SignUp, s
     ada = sign_up()
     page = ada.page
     page.goto("/settings")
+    expect(page.get_by_role("heading", name="Settings", level=1)).to_be_visible()  # it listens from here on
     transfer = page.evaluate_handle(
         """(clip) => {
           const transfer = new DataTransfer();
