@@ -177,13 +177,13 @@ class PluginRegistry:
         """
         if name in self._refused_commands:
             plugin, reason = self._refused_commands[name]
-            raise _not_configured(plugin, f"{reason}.")
+            raise _not_configured(plugin, f"{reason}.", "Correct")
         for plugin, spec in self.of_type(CommandsSpec):
             if (spec.name or plugin) == name:
                 try:
                     return spec.app, self._context(plugin, self._configs.of(plugin, spec.config_model))
                 except LookupError as error:
-                    raise _not_configured(plugin, "it has no table.") from error
+                    raise _not_configured(plugin, "it has no configuration.", "Write") from error
         return None
 
     def steps(self) -> tuple[RegisteredStep, ...]:
@@ -266,11 +266,11 @@ def _with_refusals(status: PluginStatus, configs: PluginConfigs) -> PluginStatus
     return status.failed("its configuration is refused: " + "; ".join(map(str, issues))) if issues else status
 
 
-def _not_configured(plugin: str, why: str) -> NotSupportedError:
+def _not_configured(plugin: str, why: str, do: str) -> NotSupportedError:
     return NotSupportedError(
         f"The commands of the plugin {plugin} cannot be used: {why}",
         code="plugin_not_configured",
-        remedy=f"Correct its table [plugins.{plugin}] in echo.toml.",
+        remedy=f"{do} its table [plugins.{plugin}] in echo.toml.",
     )
 
 
