@@ -11,7 +11,7 @@ from echo_core.adapters.plugin_specs import OpenableSpec
 from echo_core.adapters.settings import Settings
 from echo_core.adapters.settings_errors import ConfigurationIssue, did_you_mean
 from echo_core.adapters.settings_tables import FILE_SUFFIX, validate_table
-from echo_core.plugin_api.specs import CommandsSpec, IdentitySpec, NoConfig, StorageSpec, TranscoderSpec
+from echo_core.plugin_api.specs import AIProviderSpec, CommandsSpec, IdentitySpec, NoConfig, StorageSpec, TranscoderSpec
 
 
 class PluginConfigs:
@@ -66,7 +66,7 @@ class PluginConfigs:
                 continue
             self.problems[status.name, model] = list(issues)
             needed = [spec for spec in specs if spec.config_model is model and not _is_unselected(spec, self._settings)]
-            if written or any(isinstance(spec, StorageSpec | TranscoderSpec | IdentitySpec) for spec in needed):
+            if written or any(isinstance(spec, _SELECTED) for spec in needed):
                 found |= dict.fromkeys(issues)
             elif needed:
                 self.unconfigured[status.name] = "it is not configured: " + "; ".join(map(str, issues))
@@ -75,11 +75,17 @@ class PluginConfigs:
             self.refused[status.name] = list(found)
 
 
+_SELECTED = StorageSpec | TranscoderSpec | AIProviderSpec | IdentitySpec
+"""What does nothing unless the configuration names it, and is needed then."""
+
+
 def _is_unselected(spec: OpenableSpec | CommandsSpec, settings: Settings) -> bool:
     if isinstance(spec, CommandsSpec):
         return True  # they tell when they are called
     if isinstance(spec, StorageSpec):
         return spec.name != settings.storage.backend
+    if isinstance(spec, AIProviderSpec):
+        return spec.name not in settings.ai.providers
     if isinstance(spec, IdentitySpec):
         return spec.name != settings.identity
     return isinstance(spec, TranscoderSpec) and spec.name != settings.transcoder.backend

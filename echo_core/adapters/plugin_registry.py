@@ -30,11 +30,13 @@ from echo_core.adapters.settings import Settings
 from echo_core.adapters.settings_errors import ConfigurationError, did_you_mean
 from echo_core.application.pipeline import PipelineError, RegisteredStep, ordered
 from echo_core.application.services import PluginReport
+from echo_core.plugin_api.ai import AIProvider
 from echo_core.plugin_api.context import Clock, PluginContext
 from echo_core.plugin_api.errors import InvalidRequestError, NotSupportedError
 from echo_core.plugin_api.events import EventHandler
 from echo_core.plugin_api.identity import IdentityContext, IdentityProvider
 from echo_core.plugin_api.specs import (
+    AIProviderSpec,
     CommandsSpec,
     EventHandlerSpec,
     IdentitySpec,
@@ -51,7 +53,15 @@ if TYPE_CHECKING:
     from typer import Typer
 
 SpecT = TypeVar(
-    "SpecT", StorageSpec, TranscoderSpec, IdentitySpec, StepSpec, EventHandlerSpec, RoutesSpec, CommandsSpec
+    "SpecT",
+    StorageSpec,
+    TranscoderSpec,
+    AIProviderSpec,
+    IdentitySpec,
+    StepSpec,
+    EventHandlerSpec,
+    RoutesSpec,
+    CommandsSpec,
 )
 OpenedT = TypeVar("OpenedT")
 ContextT = TypeVar("ContextT", bound=PluginContext)
@@ -141,6 +151,11 @@ class PluginRegistry:
         plugin, spec = self._find(TranscoderSpec, self._settings.transcoder.backend)
         return self._open(plugin, spec, self._context_of(plugin, spec), spec.open, Transcoder)
 
+    def open_ai_provider(self, name: str) -> AbstractAsyncContextManager[AIProvider]:
+        """One of the providers that ``[ai]`` names."""
+        plugin, spec = self._find(AIProviderSpec, name)
+        return self._open(plugin, spec, self._context_of(plugin, spec), spec.open, AIProvider)
+
     def find_identity(self) -> tuple[str, IdentitySpec] | None:
         """(plugin, spec) of the identity that ``auth.identity`` selects; None where it selects none."""
         return self._find(IdentitySpec, self._settings.identity) if self._settings.identity else None
@@ -212,6 +227,7 @@ class PluginRegistry:
             ("storage", self._settings.storage.backend),
             ("transcoder", self._settings.transcoder.backend),
             ("identity", self._settings.identity),
+            *(("ai_provider", name) for name in self._settings.ai.providers),
         }
         return tuple(_report(status, selected) for status in self.statuses)
 
@@ -319,8 +335,10 @@ def _report(status: PluginStatus, selected: set[tuple[str, str]]) -> PluginRepor
     for entry in status.specs:
         if entry.name not in provides.get(entry.kind, ()):
             provides[entry.kind] = (*provides.get(entry.kind, ()), entry.name)
-        if isinstance(entry.spec, StorageSpec | TranscoderSpec):
+        if isinstance(entry.spec, StorageSpec | TranscoderSpec | AIProviderSpec):
             capabilities.setdefault(entry.kind, {})[entry.name] = sorted(entry.spec.capabilities)
+        if isinstance(entry.spec, AIProviderSpec) and entry.spec.limitations:
+            capabilities.setdefault("limitations", {})[entry.name] = list(entry.spec.limitations)
     return PluginReport(
         name=status.name,
         version=status.version,

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from echo_core.adapters.plugin_loader import PluginStatus
 from echo_core.adapters.settings import Settings
 from echo_core.adapters.settings_errors import ConfigurationIssue, did_you_mean
+from echo_core.plugin_api.ai import Capability
+from echo_core.plugin_api.specs import AIProviderSpec
 
 
 def selection_issues(settings: Settings, statuses: Sequence[PluginStatus]) -> list[ConfigurationIssue]:
@@ -17,11 +19,33 @@ def selection_issues(settings: Settings, statuses: Sequence[PluginStatus]) -> li
     ]
     if settings.identity:
         wanted.append(("identity", "auth.identity", settings.identity))
-    issues = []
+    issues = _ai_issues(settings, statuses)
     for kind, key, name in wanted:
         available = [entry.name for status in statuses for entry in status.specs if entry.kind == kind]
         if name not in available:
             problem = _explain(kind, key, name, available, statuses)
+            issues.append(ConfigurationIssue(key, problem, settings.origins.describe(key)))
+    return issues
+
+
+def _ai_issues(settings: Settings, statuses: Sequence[PluginStatus]) -> list[ConfigurationIssue]:
+    specs = {
+        entry.name: entry.spec
+        for status in statuses
+        for entry in status.specs
+        if isinstance(entry.spec, AIProviderSpec)
+    }
+    issues = []
+    for capability in Capability:
+        key = f"ai.{capability.value}"
+        for name in settings.ai.serving(capability):
+            if name not in specs:
+                problem = _explain("AI provider", key, name, list(specs), statuses)
+            elif capability not in specs[name].capabilities:
+                can = ", ".join(sorted(specs[name].capabilities)) or "nothing"
+                problem = f"the AI provider {name!r} cannot {capability.value}; it can {can}"
+            else:
+                continue
             issues.append(ConfigurationIssue(key, problem, settings.origins.describe(key)))
     return issues
 
@@ -38,6 +62,8 @@ def _explain(kind: str, key: str, name: str, available: Sequence[str], statuses:
         sentences.append("install the plugin that provides it")
     if available:
         sentences.append(f"or set {key} to one of: {', '.join(sorted(available))}")
+    if kind == "AI provider":
+        sentences.append(f"or take it out of {key}")
     if kind == "identity":
         sentences.append(f'or set {key} = "" to go without')
     return "; ".join(sentences)

@@ -11,8 +11,10 @@ from typing import TypeAlias, cast
 from pydantic import BaseModel
 
 from echo_core.domain.jobs import SOURCE
+from echo_core.plugin_api.ai import Capability
 from echo_core.plugin_api.identity import Migration
 from echo_core.plugin_api.specs import (
+    AIProviderSpec,
     CommandsSpec,
     EventHandlerSpec,
     IdentitySpec,
@@ -23,7 +25,7 @@ from echo_core.plugin_api.specs import (
 )
 from echo_core.plugin_api.steps import Resource, RetryPolicy
 
-OpenableSpec: TypeAlias = StorageSpec | TranscoderSpec | IdentitySpec | StepSpec | EventHandlerSpec
+OpenableSpec: TypeAlias = StorageSpec | TranscoderSpec | AIProviderSpec | IdentitySpec | StepSpec | EventHandlerSpec
 AnySpec: TypeAlias = OpenableSpec | RoutesSpec | CommandsSpec
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
@@ -45,6 +47,7 @@ HOOKS: Mapping[str, Hook] = MappingProxyType(
     {
         "echo_register_storage": Hook("storage", StorageSpec),
         "echo_register_transcoders": Hook("transcoder", TranscoderSpec),
+        "echo_register_ai_providers": Hook("ai_provider", AIProviderSpec),
         "echo_register_identity": Hook("identity", IdentitySpec),
         "echo_register_steps": Hook("step", StepSpec),
         "echo_register_event_handlers": Hook("event_handler", EventHandlerSpec),
@@ -125,6 +128,8 @@ def _problem(spec: AnySpec) -> str:
         return _identity_problem(spec)
     if not isinstance(spec.capabilities, frozenset) or not _are_names(tuple(spec.capabilities)):
         return "capabilities must be a frozenset of strings"
+    if isinstance(spec, AIProviderSpec):
+        return _ai_problem(spec)
     if isinstance(spec, StorageSpec) and not callable(spec.browser_origins):
         return origins_problem(spec.browser_origins)
     return ""
@@ -154,6 +159,12 @@ def _identity_problem(spec: IdentitySpec) -> str:
         return "migrations must be a tuple of Migrations"
     names = [step.name for step in spec.migrations]
     return "" if len(set(names)) == len(names) else "two migrations have the same name"
+
+
+def _ai_problem(spec: AIProviderSpec) -> str:
+    if unknown := spec.capabilities - set(Capability):
+        return f"unknown capabilities: {', '.join(sorted(unknown))}"
+    return "" if _are_names(spec.limitations) else "limitations must be a tuple of strings"
 
 
 def _step_problem(spec: StepSpec) -> str:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, Secret, SecretStr, field_validator, model_validator
 
 from echo_core.adapters.settings_errors import Origins
+from echo_core.plugin_api.ai import Capability
 
 MIN_SECRET_LENGTH = 32
 """Bytes of an HMAC-SHA256 key: at least its output (RFC 7518, 3.2)."""
@@ -196,6 +197,37 @@ class TranscoderSettings(Section):
     max_duration_s: float = Field(default=6 * 3600.0, gt=0)
 
 
+class AISettings(Section):
+    """Which provider serves which capability, in the order in which they are tried; what may be spent."""
+
+    transcribe: tuple[str, ...] = ()
+    describe: tuple[str, ...] = ()
+    translate: tuple[str, ...] = ()
+    embed: tuple[str, ...] = ()
+    translate_to: tuple[str, ...] = ()
+    accept_suggestions: bool = True
+    budget_per_video_usd: float = Field(default=1.0, ge=0)
+    budget_per_day_usd: float = Field(default=10.0, ge=0)
+
+    @field_validator("translate_to")
+    @classmethod
+    def _are_languages(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for language in value:
+            if re.fullmatch(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*", language) is None:
+                raise ValueError(f"{language!r} is no language tag such as 'de' or 'pt-BR'")
+        return value
+
+    def serving(self, capability: Capability) -> tuple[str, ...]:
+        """The providers of a capability, in order."""
+        names: tuple[str, ...] = getattr(self, capability.value)
+        return tuple(dict.fromkeys(names))
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """All that are named, each once."""
+        return tuple(dict.fromkeys(name for capability in Capability for name in self.serving(capability)))
+
+
 class PlaybackSettings(Section):
     """Playback URLs."""
 
@@ -290,6 +322,7 @@ class Settings(Section):
     upload: UploadSettings = UploadSettings()
     storage: StorageSettings = StorageSettings()
     transcoder: TranscoderSettings = TranscoderSettings()
+    ai: AISettings = AISettings()
     playback: PlaybackSettings = PlaybackSettings()
     realtime: RealtimeSettings = RealtimeSettings()
     worker: WorkerSettings = WorkerSettings()

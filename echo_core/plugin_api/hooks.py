@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pluggy
 
 from echo_core.plugin_api.specs import (
+    AIProviderSpec,
     CommandsSpec,
     EventHandlerSpec,
     IdentitySpec,
@@ -34,6 +35,11 @@ class EchoHooks:
     @hookspec
     def echo_register_transcoders(self) -> Sequence[TranscoderSpec]:
         """Transcoders."""
+        raise NotImplementedError
+
+    @hookspec
+    def echo_register_ai_providers(self) -> Sequence[AIProviderSpec]:
+        """AI providers."""
         raise NotImplementedError
 
     @hookspec

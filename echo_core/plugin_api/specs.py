@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from echo_core.plugin_api.ai import AIProvider
 from echo_core.plugin_api.context import PluginContext
 from echo_core.plugin_api.events import EventHandler
 from echo_core.plugin_api.identity import IdentityContext, IdentityProvider, Migration
@@ -58,6 +59,21 @@ class TranscoderSpec:
     config_model: type[BaseModel] = NoConfig
     description: str = ""
     capabilities: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True)
+class AIProviderSpec:
+    """An AI provider; ``[ai]`` names it for each of its ``capabilities`` (values of ``Capability``).
+
+    ``limitations``: sentences that say plainly what it cannot do, for people who choose.
+    """
+
+    name: str
+    open: Callable[[PluginContext], AbstractAsyncContextManager[AIProvider]]
+    capabilities: frozenset[str]
+    config_model: type[BaseModel] = NoConfig
+    description: str = ""
+    limitations: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -343,11 +343,18 @@ class Storyboard:
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractAudioRequest:
-    """Extract the sound as 16 kHz mono WAV, for speech recognition."""
+    """Extract the sound (the first track) as 16 kHz mono, for speech recognition: WAV, or Opus in Ogg (24 kbit/s).
+
+    Only the part from ``start_s`` up to ``end_s`` (None: the end), with times of its own. Sound that begins later than
+    the video is preceded by silence.
+    """
 
     path: Path
     media: MediaInfo
     out_dir: Path
+    start_s: float = 0.0
+    end_s: float | None = None
+    codec: Literal["wav", "opus"] = "wav"
     on_progress: ProgressCallback = ignore_progress
 
 

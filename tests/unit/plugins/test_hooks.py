@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from echo_core.adapters.plugin_registry import PluginRegistry
 from echo_core.adapters.plugin_specs import HOOKS
 from echo_core.adapters.postgres.engine import open_engine
-from echo_core.adapters.settings import (
+from echo_core.adapters.settings import AISettings, (
     AuthSettings,
     PluginsSettings,
     Settings,
@@ -61,6 +61,14 @@ def echo_register_storage():
 @hookimpl
 def echo_register_transcoders():
     return (TranscoderSpec(name="mine", open=opens(FakeTranscoder)),)
+
+class Ai(AIProvider):
+    capabilities = frozenset({Capability.DESCRIBE})
+
+@hookimpl
+def echo_register_ai_providers():
+    limits = ("It knows no jokes.",)
+    return [AIProviderSpec(name="mine", open=opens(Ai), capabilities=frozenset({"describe"}), limitations=limits)]
 
 class Identity(IdentityProvider):
     def routes(self): return []
@@ -113,6 +121,7 @@ def registry(site: Any, install: Callable[..., None], tmp_path: Path) -> PluginR
         auth=AuthSettings(identity="mine"),
         storage=StorageSettings(backend="mine"),
         transcoder=TranscoderSettings(backend="mine"),
+        ai=AISettings(describe=("mine",)),
     )
     return PluginRegistry.load(settings, secret=b"s" * 32, clock=FixedClock(), candidates=site.candidates())
 
@@ -137,6 +146,14 @@ async def test_echo_register_storage(registry: PluginRegistry) -> None:
 async def test_echo_register_transcoders(registry: PluginRegistry) -> None:
     async with registry.open_transcoder() as transcoder:
         await transcoder.check()
+
+
+async def test_echo_register_ai_providers(registry: PluginRegistry) -> None:
+    async with registry.open_ai_provider("mine") as provider:
+        assert await provider.check() == ()
+    (report,) = registry.reports()
+    assert report.capabilities["ai_provider"] == {"mine": ["describe"]}
+    assert report.capabilities["limitations"] == {"mine": ["It knows no jokes."]}
 
 
 async def test_echo_register_identity(registry: PluginRegistry) -> None:
