@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 from echo_core.adapters.plugin_registry import PluginRegistry
 from echo_core.adapters.plugin_specs import HOOKS
 from echo_core.adapters.postgres.engine import open_engine
-from echo_core.adapters.settings import AISettings, (
+from echo_core.adapters.settings import (
+    AISettings,
     AuthSettings,
     PluginsSettings,
     Settings,
