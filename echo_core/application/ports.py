@@ -16,14 +16,18 @@ from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
+from echo_core.domain.ai_calls import AICallRecord, AIDay, AITotals, Budgets, NewAICall
 from echo_core.domain.artefacts import Artefact
-from echo_core.domain.ids import JobId, StepId, UserId, VideoId
+from echo_core.domain.caption_tracks import CaptionTrack
+from echo_core.domain.ids import AICallId, JobId, StepId, SuggestionId, UserId, VideoId
 from echo_core.domain.jobs import Job, JobKind
 from echo_core.domain.progress import Place, Rates
 from echo_core.domain.stored_objects import StoredObject, checksums_differ
+from echo_core.domain.suggestions import Suggestion
 from echo_core.domain.uploads import StorageUse, Upload
 from echo_core.domain.users import User
 from echo_core.domain.videos import Video, VideoPage, VideoStatus
+from echo_core.plugin_api.ai import Usage
 from echo_core.plugin_api.events import Event
 from echo_core.plugin_api.json import JsonObject
 from echo_core.plugin_api.steps import Resource
@@ -381,6 +385,69 @@ class WorkerRepository(Protocol):
         not been heard of for a day."""
 
 
+class CaptionTrackRepository(Protocol):
+    """Caption tracks of videos."""
+
+    async def list_for_video(self, video_id: VideoId, *, cues: bool = False) -> Sequence[CaptionTrack]:
+        """All, ordered by name; their cues only on request."""
+
+    async def find(self, video_id: VideoId, name: str, *, for_update: bool = False) -> CaptionTrack | None:
+        """One, with its cues."""
+
+    async def put(self, track: CaptionTrack) -> None:
+        """Store; the one of the same (video, name) is replaced. ``updated_at`` becomes the database's now."""
+
+    async def remove(self, video_id: VideoId, name: str) -> None:
+        """Raises ``UnknownEntityError``."""
+
+
+class SuggestionRepository(Protocol):
+    """Suggestions for videos."""
+
+    async def list_for_video(self, video_id: VideoId, limit: int) -> Sequence[Suggestion]:
+        """Newest first."""
+
+    async def get(self, video_id: VideoId, suggestion_id: SuggestionId, *, for_update: bool = False) -> Suggestion:
+        """Raises ``UnknownEntityError``."""
+
+    async def add(self, suggestion: Suggestion) -> None:
+        """Store a new one; a pending one of the same field is superseded (worker only)."""
+
+    async def save(self, suggestion: Suggestion) -> None:
+        """Store what was decided."""
+
+
+class AICallRepository(Protocol):
+    """What AI took, and the parts of its work that are remembered."""
+
+    async def reserve(self, call: NewAICall, budgets: Budgets) -> str:
+        """Set aside what a call may take. Empty: it is; else the budget that is too small, ``video`` or ``day``. To the
+        end of the transaction nobody else reserves what costs anything (worker only)."""
+
+    async def settle(self, call_id: AICallId, usage: Usage) -> None:
+        """This is what it took (worker only)."""
+
+    async def release(self, call_id: AICallId) -> None:
+        """It was not billed: forget it (worker only)."""
+
+    async def list_for_video(self, video_id: VideoId) -> Sequence[AICallRecord]:
+        """Newest first; a bounded number."""
+
+    async def totals(self, video_id: VideoId) -> AITotals:
+        """Over all of a video's."""
+
+    async def days(self, owner_id: UserId, days: int) -> Sequence[AIDay]:
+        """An owner's by day and model, newest day first; today is the first of so many days."""
+
+    async def recall(self, video_id: VideoId, provider: str, key: str, source: str) -> JsonObject | None:
+        """What was remembered of this source (worker only)."""
+
+    async def remember(
+        self, video_id: VideoId, owner_id: UserId, provider: str, key: str, source: str, value: JsonObject
+    ) -> None:
+        """Keep; what was there of the same key is replaced (worker only)."""
+
+
 class UnitOfWork(Protocol):
     """The repositories of one transaction."""
 
@@ -419,6 +486,18 @@ class UnitOfWork(Protocol):
     @property
     def inventory(self) -> InventoryRepository:
         """What should be in storage."""
+
+    @property
+    def caption_tracks(self) -> CaptionTrackRepository:
+        """Captions as text."""
+
+    @property
+    def suggestions(self) -> SuggestionRepository:
+        """Suggestions of AI."""
+
+    @property
+    def ai_calls(self) -> AICallRepository:
+        """What AI took."""
 
     def ring(self, step_id: StepId, resource: Resource) -> None:
         """Ring this step's doorbell after the commit."""

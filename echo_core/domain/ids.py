@@ -12,6 +12,8 @@ VideoId = NewType("VideoId", UUID)
 JobId = NewType("JobId", UUID)
 StepId = NewType("StepId", UUID)
 ArtefactId = NewType("ArtefactId", UUID)
+SuggestionId = NewType("SuggestionId", UUID)
+AICallId = NewType("AICallId", UUID)
 
 
 def new_video_id() -> VideoId:
@@ -32,3 +34,13 @@ def new_step_id() -> StepId:
 def new_artefact_id() -> ArtefactId:
     """A fresh id."""
     return ArtefactId(uuid7())
+
+
+def new_suggestion_id() -> SuggestionId:
+    """A fresh id."""
+    return SuggestionId(uuid7())
+
+
+def new_ai_call_id() -> AICallId:
+    """A fresh id."""
+    return AICallId(uuid7())

@@ -65,7 +65,8 @@ class TranscoderSpec:
 class AIProviderSpec:
     """An AI provider; ``[ai]`` names it for each of its ``capabilities`` (values of ``Capability``).
 
-    ``limitations``: sentences that say plainly what it cannot do, for people who choose.
+    ``limitations``: sentences that say plainly what it cannot do, for people who choose. ``memory_bytes``: what one
+    request takes on the worker's machine at most, so that it only starts where that is to be had.
     """
 
     name: str
@@ -74,6 +75,7 @@ class AIProviderSpec:
     config_model: type[BaseModel] = NoConfig
     description: str = ""
     limitations: tuple[str, ...] = ()
+    memory_bytes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

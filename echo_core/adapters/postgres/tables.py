@@ -30,7 +30,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from echo_core.domain.caption_tracks import CaptionSource
 from echo_core.domain.jobs import JobKind, JobState, StepState
+from echo_core.domain.suggestions import SuggestionState
 from echo_core.domain.uploads import UploadState
 from echo_core.domain.videos import VideoStatus, Visibility
 from echo_core.plugin_api.steps import Resource
@@ -363,3 +365,108 @@ class WorkerRow(Base):
     cpu_slots: Mapped[int] = mapped_column(Integer, server_default=_ZERO)
     net_slots: Mapped[int] = mapped_column(Integer, server_default=_ZERO)
     expires_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+
+
+class CaptionTrackRow(Base):
+    """Captions of a video in one language, as text. ``cues``: see ``caption_tracks.py``."""
+
+    __tablename__ = "caption_tracks"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["video_id", "owner_id"], [f"{SCHEMA}.videos.id", f"{SCHEMA}.videos.owner_id"], ondelete="CASCADE"
+        ),
+        _one_of("source", CaptionSource),
+        Index("ix_caption_tracks_owner_id_video_id", "owner_id", "video_id"),
+    )
+
+    video_id: Mapped[UUID] = mapped_column(primary_key=True)
+    owner_id: Mapped[UUID]
+    name: Mapped[str] = mapped_column(primary_key=True)
+    language: Mapped[str] = mapped_column(server_default=_EMPTY_TEXT)
+    title: Mapped[str] = mapped_column(server_default=_EMPTY_TEXT)
+    source: Mapped[str]
+    edited: Mapped[bool] = mapped_column(server_default=_FALSE)
+    forced: Mapped[bool] = mapped_column(server_default=_FALSE)
+    provider: Mapped[str] = mapped_column(server_default=_EMPTY_TEXT)
+    model: Mapped[str] = mapped_column(server_default=_EMPTY_TEXT)
+    cues: Mapped[list[object]] = mapped_column(JSONB)
+    version: Mapped[int] = mapped_column(Integer, server_default=text("1"))
+    created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+    updated_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+
+
+class SuggestionRow(Base):
+    """What AI suggests for a field of a video. At most one of a field is pending."""
+
+    __tablename__ = "suggestions"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["video_id", "owner_id"], [f"{SCHEMA}.videos.id", f"{SCHEMA}.videos.owner_id"], ondelete="CASCADE"
+        ),
+        _one_of("state", SuggestionState),
+        CheckConstraint("(state = 'pending') = (decided_at is null)", name="decided"),
+        Index("ix_suggestions_owner_id_video_id", "owner_id", "video_id"),
+        Index("uq_suggestions_pending", "video_id", "field", unique=True, postgresql_where=text("state = 'pending'")),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    video_id: Mapped[UUID]
+    owner_id: Mapped[UUID]
+    field: Mapped[str]
+    value: Mapped[object] = mapped_column(JSONB)
+    state: Mapped[str]
+    provider: Mapped[str]
+    model: Mapped[str]
+    prompt_version: Mapped[str]
+    evidence: Mapped[list[object]] = mapped_column(JSONB)
+    cost_usd: Mapped[float] = mapped_column(server_default=_ZERO)
+    auto: Mapped[bool] = mapped_column(server_default=_FALSE)
+    created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+    decided_at: Mapped[datetime | None]
+
+
+class AICallRow(Base):
+    """What one call to an AI provider took, or may have taken (``reserved``). Outlives its video: it was spent."""
+
+    __tablename__ = "ai_calls"
+    __table_args__ = (
+        CheckConstraint("state in ('reserved', 'settled')", name="state"),
+        Index("ix_ai_calls_video_id", "video_id"),
+        Index("ix_ai_calls_owner_id_at", "owner_id", "at"),
+        Index("ix_ai_calls_at", "at"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    owner_id: Mapped[UUID]
+    video_id: Mapped[UUID | None]
+    step: Mapped[str]
+    capability: Mapped[str]
+    provider: Mapped[str]
+    model: Mapped[str]
+    prompt_version: Mapped[str]
+    input_tokens: Mapped[int]
+    output_tokens: Mapped[int]
+    media_s: Mapped[float]
+    cost_usd: Mapped[float]
+    state: Mapped[str]
+    at: Mapped[datetime] = mapped_column(server_default=_NOW)
+
+
+class AICheckpointRow(Base):
+    """A part of an AI provider's work that was finished, so that another try need not pay for it. ``source`` tells the
+    bytes that it was made of. Workers' alone."""
+
+    __tablename__ = "ai_checkpoints"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["video_id", "owner_id"], [f"{SCHEMA}.videos.id", f"{SCHEMA}.videos.owner_id"], ondelete="CASCADE"
+        ),
+    )
+
+    video_id: Mapped[UUID] = mapped_column(primary_key=True)
+    owner_id: Mapped[UUID]
+    provider: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    source: Mapped[str]
+    value: Mapped[object] = mapped_column(JSONB)
+    created_at: Mapped[datetime] = mapped_column(server_default=_NOW)

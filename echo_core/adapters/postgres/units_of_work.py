@@ -10,12 +10,15 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from echo_core.adapters.postgres import statistics, upload_hints, video_pages, watching
+from echo_core.adapters.postgres.ai_calls import PostgresAICallRepository
 from echo_core.adapters.postgres.artefacts import PostgresArtefactRepository
+from echo_core.adapters.postgres.caption_tracks import PostgresCaptionTrackRepository
 from echo_core.adapters.postgres.events import PostgresEventRepository
 from echo_core.adapters.postgres.idempotency import PostgresIdempotencyRepository
 from echo_core.adapters.postgres.inventory import PostgresInventoryRepository
 from echo_core.adapters.postgres.jobs import PostgresJobRepository
 from echo_core.adapters.postgres.local_users import PostgresLocalUserRepository
+from echo_core.adapters.postgres.suggestions import PostgresSuggestionRepository
 from echo_core.adapters.postgres.transaction import BEGIN_AS_SERVICE, Transaction, begin_as_user, transaction
 from echo_core.adapters.postgres.uploads import PostgresUploadRepository
 from echo_core.adapters.postgres.videos import PostgresVideoRepository
@@ -49,6 +52,9 @@ class PostgresUnitOfWork:
         self.local_users = PostgresLocalUserRepository(tx)
         self.workers = PostgresWorkerRepository(tx)
         self.inventory = PostgresInventoryRepository(tx)
+        self.caption_tracks = PostgresCaptionTrackRepository(tx)
+        self.suggestions = PostgresSuggestionRepository(tx)
+        self.ai_calls = PostgresAICallRepository(tx)
 
     def ring(self, step_id: StepId, resource: Resource) -> None:
         """Ring this step's doorbell after the commit."""

@@ -17,11 +17,13 @@ from echo_core.adapters.postgres.errors import sqlstate
 from echo_core.adapters.postgres.transaction import BEGIN, BEGIN_AS_SERVICE, begin_as_user, fetch_alone, transaction
 from echo_core.adapters.postgres.units_of_work import PostgresUserUnitsOfWork
 from echo_core.application.ports import NewEvent, VideoQuery
+from echo_core.domain.ai_calls import Budgets
 from echo_core.domain.errors import UnknownEntityError
 from echo_core.domain.ids import UserId
 from echo_core.domain.users import User
 from echo_core.domain.videos import Visibility
 from tests.fakes.api import SEAL
+from tests.integration.postgres.test_ai_repositories import new_call, new_suggestion, new_track
 from tests.integration.postgres.test_small_repositories import upload_of
 
 pytestmark = pytest.mark.integration
@@ -31,9 +33,22 @@ VERSION_TABLE = "alembic_version"
 """Nobody but its owner is granted anything on it; forced row security would hide it from that owner too."""
 
 OWNED_TABLES = sorted(
-    ["artefacts", "event_counters", "events", "idempotency_keys", "jobs", "steps", "uploads", "users", "videos"]
+    [
+        "ai_calls",
+        "artefacts",
+        "caption_tracks",
+        "event_counters",
+        "events",
+        "idempotency_keys",
+        "jobs",
+        "steps",
+        "suggestions",
+        "uploads",
+        "users",
+        "videos",
+    ]
 )
-SERVICE_TABLES = ["workers"]
+SERVICE_TABLES = ["ai_checkpoints", "workers"]
 """Nobody's rows: only the service role may see them."""
 OWNER_COLUMN = {"users": "id"}
 PRIMARY_KEYS = {
@@ -42,6 +57,7 @@ PRIMARY_KEYS = {
     "event_counters": {},
     "users": {"email": "'other@example.org'"},
     "uploads": {"video_id": "gen_random_uuid()"},
+    "caption_tracks": {"name": "'other'"},
 }
 """What a copied row needs besides another owner, so that nothing but row security can refuse it; else a new id."""
 
@@ -63,6 +79,9 @@ async def everything(api, worker, worker_engine, alice, bob, new_video, new_job,
             await uow.idempotency.reserve("key", "hash", uuid4())
         async with worker.for_worker() as uow:
             await uow.artefacts.put([new_artefact(video)])
+            await uow.caption_tracks.put(new_track(video))
+            await uow.suggestions.add(new_suggestion(video))
+            await uow.ai_calls.reserve(new_call(video), Budgets(per_video_usd=1.0, per_day_usd=1.0))
         async with transaction(worker_engine, BEGIN_AS_SERVICE) as tx:
             statement = sql("insert into echo.users (id, email) values (:id, :email)")
             await tx.execute(statement, {"id": owner.id, "email": owner.email})
@@ -150,6 +169,9 @@ async def test_functions_that_see_more_have_a_fixed_path_and_an_owner_that_may_d
         "queue_statistics": ["echo_api"],
         "watchable_owner": ["echo_api"],
         "hint_upload": ["echo_api"],
+        "release_ai_call": ["echo_api", "service_role"],
+        "reserve_ai_call": ["echo_api", "service_role"],
+        "settle_ai_call": ["echo_api", "service_role"],
     }
     assert {name: row.callers for name, row in found.items()} == callers
     for row in found.values():

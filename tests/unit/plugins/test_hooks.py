@@ -273,6 +273,7 @@ def test_a_report_lists_every_kind(registry: PluginRegistry) -> None:
     assert report.provides == {
         "storage": ("mine",),
         "transcoder": ("mine",),
+        "ai_provider": ("mine",),
         "identity": ("mine",),
         "step": ("mine",),
         "event_handler": ("mine",),

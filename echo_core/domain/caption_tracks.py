@@ -1,0 +1,65 @@
+"""Caption tracks: what is said in a video, as text with times, in one language."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from echo_core.domain.captions import Cue
+from echo_core.domain.ids import UserId, VideoId
+
+
+class CaptionSource(StrEnum):
+    """Where a track came from: inside the file, from an AI provider, or from a person."""
+
+    EMBEDDED = "embedded"
+    TRANSCRIBED = "transcribed"
+    TRANSLATED = "translated"
+    UPLOADED = "uploaded"
+
+    @property
+    def automatic(self) -> bool:
+        """A machine made it, and may make it anew until a person has edited it."""
+        return self in {CaptionSource.TRANSCRIBED, CaptionSource.TRANSLATED}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CaptionTrack:
+    """One track, unique by (video, name). ``cues`` are in order. ``version`` counts changes (the ETag); ``edited``: a
+    person has, and no machine overwrites it again."""
+
+    video_id: VideoId
+    owner_id: UserId
+    name: str
+    language: str
+    source: CaptionSource
+    cues: tuple[Cue, ...]
+    created_at: datetime
+    updated_at: datetime
+    title: str = ""
+    edited: bool = False
+    forced: bool = False
+    provider: str = ""
+    model: str = ""
+    version: int = 1
+
+    @property
+    def by_hand(self) -> bool:
+        """A person stands behind it."""
+        return self.edited or self.source is CaptionSource.UPLOADED
+
+
+def spoken_track(tracks: tuple[CaptionTrack, ...], language: str) -> CaptionTrack | None:
+    """The track that best tells what is said: in the video's language where that is known; what a person wrote or
+    corrected before what a machine heard, that before what came with the file. Translations tell nothing new."""
+    candidates = [t for t in tracks if t.source is not CaptionSource.TRANSLATED and not t.forced and t.cues]
+    wanted = primary_language(language)
+    spoken = [t for t in candidates if wanted and primary_language(t.language) == wanted] or candidates
+    order = {CaptionSource.UPLOADED: 1, CaptionSource.TRANSCRIBED: 2, CaptionSource.EMBEDDED: 3}
+    return min(spoken, key=lambda t: (0 if t.by_hand else order[t.source], t.name), default=None)
+
+
+def primary_language(tag: str) -> str:
+    """``pt`` of ``pt-BR``."""
+    return tag.partition("-")[0].lower()
