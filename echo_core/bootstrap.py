@@ -56,9 +56,11 @@ from echo_core.adapters.settings import Settings
 from echo_core.adapters.tokens import issue_embedded_token, open_tokens
 from echo_core.adapters.web_build import find_web_build
 from echo_core.application.admission import Admission
+from echo_core.application.ai import AIProviders, UnusableProvider
 from echo_core.application.commit_relay import CommitRelay, OpenedEventHandler
 from echo_core.application.ending import end_tasks
 from echo_core.application.engine import Engine
+from echo_core.application.enriching import Enrichment, enrichment_steps
 from echo_core.application.finding import UploadFinder
 from echo_core.application.health import DependencyCheck, ReadinessCheck
 from echo_core.application.lease_watch import EngineTiming
@@ -69,15 +71,17 @@ from echo_core.application.purging import purge_steps
 from echo_core.application.rate_limiting import RateLimiter
 from echo_core.application.realtime import Realtime, RealtimeHub
 from echo_core.application.reconciling import Reconciler, ReconcilerTiming
-from echo_core.application.services import ApiServices, PluginReport, SignIn, UploadServices
+from echo_core.application.services import AISetup, ApiServices, PluginReport, SignIn, UploadServices
 from echo_core.application.storage_audit import Finding, StorageAudit, StorageAuditor
+from echo_core.domain.ai_calls import Budgets
 from echo_core.domain.ids import StepId, UserId
 from echo_core.domain.users import User
+from echo_core.plugin_api.ai import AIProvider, Capability
 from echo_core.plugin_api.context import PluginContext
 from echo_core.plugin_api.errors import EchoError, InsufficientStorageError, NotSupportedError, UnavailableError
 from echo_core.plugin_api.events import Event
 from echo_core.plugin_api.identity import IdentityProvider, LocalUser
-from echo_core.plugin_api.specs import EventHandlerSpec, NoConfig, RoutesSpec
+from echo_core.plugin_api.specs import AIProviderSpec, EventHandlerSpec, NoConfig, RoutesSpec
 from echo_core.plugin_api.steps import Resource, StepHandler
 from echo_core.plugin_api.storage import StorageBackend
 from echo_core.plugin_api.transcoder import Transcoder
@@ -154,14 +158,55 @@ async def up(settings: Settings, *, argv: Sequence[str], say: Callable[[str], No
     )
 
 
-def kernel_steps(settings: Settings) -> tuple[RegisteredStep, ...]:
-    """The steps that the kernel itself brings to a processing job."""
+def kernel_steps(settings: Settings, enrichment: Enrichment | None = None) -> tuple[RegisteredStep, ...]:
+    """The steps that the kernel itself brings to a processing job; with ``enrichment`` those of AI can also be run."""
     specs = process_steps(
         max_duration_s=settings.transcoder.max_duration_s,
         segment_s=settings.transcoder.segment_s,
         short_sides=settings.transcoder.short_sides,
     )
+    specs += enrichment_steps(
+        transcribes=bool(settings.ai.transcribe),
+        describes=bool(settings.ai.describe),
+        translates=bool(settings.ai.translate and settings.ai.translate_to),
+        enrichment=enrichment,
+    )
     return tuple(RegisteredStep(plugin=KERNEL, spec=spec) for spec in specs)
+
+
+def ai_setup(settings: Settings) -> AISetup:
+    """What the configuration says of AI."""
+    ai = settings.ai
+    return AISetup(
+        serving={capability: ai.serving(capability) for capability in Capability},
+        translate_to=ai.translate_to,
+        accept=ai.accept_suggestions,
+        budgets=Budgets(per_video_usd=ai.budget_per_video_usd, per_day_usd=ai.budget_per_day_usd),
+    )
+
+
+async def _open_enrichment(
+    stack: AsyncExitStack, settings: Settings, registry: PluginRegistry, units_of_work: WorkerUnitsOfWork
+) -> Enrichment:
+    """The AI providers, opened. One that cannot be fails the steps that ask it, and nothing else."""
+    setup = ai_setup(settings)
+    opened: dict[str, AIProvider] = {}
+    memory_bytes: dict[str, int] = {spec.name: spec.memory_bytes for _, spec in registry.of_type(AIProviderSpec)}
+    for name in settings.ai.providers:
+        try:
+            opened[name] = await stack.enter_async_context(registry.open_ai_provider(name))
+        except Exception as error:
+            log.exception("ai.provider_unusable", provider=name)
+            opened[name] = UnusableProvider(name, error)
+    return Enrichment(
+        units_of_work=units_of_work,
+        providers=AIProviders(opened=opened, serving=setup.serving),
+        budgets=setup.budgets,
+        languages=setup.translate_to,
+        accept=setup.accept,
+        public_url=settings.public_url,
+        memory_bytes=max((memory_bytes.get(name, 0) for name in settings.ai.transcribe), default=0),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,6 +308,7 @@ async def open_api(settings: Settings) -> AsyncIterator[Api]:
             clock=core.clock,
             plugins=core.registry.reports(),
             sign_in=SignIn(url=settings.auth_url, key=settings.auth_key),
+            ai=ai_setup(settings),
         )
         tickets = RedisTicketStore(core.addresses.redis_url)
         stack.push_async_callback(tickets.aclose)
@@ -299,11 +345,14 @@ async def _open_identity(
 
 
 def pipeline_of(
-    settings: Settings, registry: PluginRegistry, units_of_work: WorkerUnitsOfWork | None = None
+    settings: Settings,
+    registry: PluginRegistry,
+    units_of_work: WorkerUnitsOfWork | None = None,
+    enrichment: Enrichment | None = None,
 ) -> Pipeline:
-    """The pipeline of this instance; with ``units_of_work`` its steps can also be run."""
+    """The pipeline of this instance; with ``units_of_work`` and ``enrichment`` its steps can also be run."""
     purge = tuple(RegisteredStep(plugin=KERNEL, spec=spec) for spec in purge_steps(units_of_work))
-    return Pipeline.of((*kernel_steps(settings), *registry.steps()), purge=purge)
+    return Pipeline.of((*kernel_steps(settings, enrichment), *registry.steps()), purge=purge)
 
 
 async def _refuse_other_schemas(engine: AsyncEngine) -> None:
@@ -399,7 +448,8 @@ async def open_worker(settings: Settings) -> AsyncIterator[WorkerProcess]:
         database = await stack.enter_async_context(_engine(settings, core.addresses.worker_url, "echo worker"))
         await _refuse_other_schemas(database)
         units_of_work = PostgresWorkerUnitsOfWork(database, core.relay)
-        pipeline = pipeline_of(settings, core.registry, units_of_work)
+        enrichment = await _open_enrichment(stack, settings, core.registry, units_of_work)
+        pipeline = pipeline_of(settings, core.registry, units_of_work, enrichment)
         name, scratch = stack.enter_context(worker_scratch(settings.data_dir / "scratch"))
         storage = await stack.enter_async_context(core.registry.open_storage())
         transcoder = await stack.enter_async_context(core.registry.open_transcoder())

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -17,6 +18,7 @@ from echo_core.adapters.postgres.migrate import pending
 from echo_core.adapters.postgres.schema import check_schema
 from echo_core.adapters.settings import Settings
 from echo_core.application.health import DependencyCheck
+from echo_core.plugin_api.ai import Capability
 from echo_core.plugin_api.errors import EchoError, UnavailableError
 from echo_core.plugin_api.storage import StorageFinding
 
@@ -25,7 +27,8 @@ TIMEOUT_S = 20.0
 
 
 async def check_dependencies(settings: Settings, registry: PluginRegistry, secret: bytes) -> Sequence[DependencyCheck]:
-    """Database, Redis, storage, transcoder and, where there is one, the identity, in this order; none can raise."""
+    """Database, Redis, storage, transcoder, the AI providers that are named and, where there is one, the identity, in
+    this order; none can raise."""
 
     def where() -> Addresses:
         return addresses(settings, secret)
@@ -83,9 +86,18 @@ async def check_dependencies(settings: Settings, registry: PluginRegistry, secre
     tried = [*await _try("database", database), *await _try("redis", redis)]
     tried += await check_storage(registry, settings.storage.backend)
     tried += await _try("transcoder", transcoder)
+    for name in settings.ai.providers:
+        tried += await _try(f"AI {name}", partial(_provider, registry, settings, name))
     if settings.identity:
         tried += await _try("identity", identity)
     return tried
+
+
+async def _provider(registry: PluginRegistry, settings: Settings, name: str) -> str:
+    async with registry.open_ai_provider(name) as opened:
+        lacks = await opened.check()
+    serves = [capability.value for capability in Capability if name in settings.ai.serving(capability)]
+    return "; ".join([f"serves {', '.join(serves)}", *lacks])
 
 
 async def check_storage(registry: PluginRegistry, name: str) -> Sequence[DependencyCheck]:

@@ -94,6 +94,13 @@ class Pipeline:
             )
         return tuple(made)
 
+    def missing_steps(self, job: Job, names: Sequence[str]) -> tuple[Step, ...]:
+        """Steps of these names that a job, begun before there were any, lacks."""
+        has = {step.name for step in job.steps}
+        entries = [entry for entry in self.process if entry.spec.name in names and entry.spec.name not in has]
+        first = max((step.position for step in job.steps), default=-1) + 1
+        return tuple(_new_step(entry, position) for position, entry in enumerate(entries, first))
+
 
 NO_PIPELINE = Pipeline(process=(), purge=())
 

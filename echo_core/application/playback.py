@@ -20,16 +20,20 @@ from echo_core.domain.artefacts import (
     STORYBOARD_SHEET_KIND,
     Artefact,
 )
+from echo_core.domain.caption_tracks import CAPTIONS_SUFFIX, CaptionTrack, is_served_from_file, listed_tracks
+from echo_core.domain.captions import to_srt, to_vtt
 from echo_core.domain.errors import IllegalChangeError, UnknownEntityError
 from echo_core.domain.ids import UserId, VideoId
 from echo_core.domain.playlists import (
     AudioTrack,
-    CaptionTrack,
     VideoVariant,
     captions_playlist,
     master_playlist,
     media_playlist,
     with_sheet_uris,
+)
+from echo_core.domain.playlists import (
+    CaptionTrack as CaptionRendition,
 )
 from echo_core.domain.uploads import UploadState
 from echo_core.domain.users import User
@@ -41,7 +45,6 @@ MAX_STORYBOARD_INDEX_BYTES = 4 << 20
 AT_ONCE_EXPIRES_IN_S = 900
 """Lifetime of addresses of pictures and captions, which nobody comes back to; media is read for as long as it plays."""
 RENDITION_SUFFIX = ".mp4"
-CAPTIONS_SUFFIX = ".vtt"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,6 +155,7 @@ async def get_master_playlist(services: ApiServices, user: User, video_id: Video
     async with services.units_of_work.for_user(user) as uow:
         await uow.videos.get(video_id)
         artefacts = await uow.artefacts.list_for_video(video_id)
+        tracks = await uow.caption_tracks.list_for_video(video_id)
     renditions = [a for a in artefacts if a.kind == RENDITION_KIND]
     query = f"?token={quote(token, safe='')}"
 
@@ -163,8 +167,10 @@ async def get_master_playlist(services: ApiServices, user: User, video_id: Video
     audio = [_audio(a, uri(a)) for a in sounds]
     if not variants and not audio:
         raise NotPlayableError("Nothing of this video can be played yet.")
-    captions = sorted((a for a in artefacts if a.kind == CAPTIONS_KIND), key=_in_number_order)
-    return master_playlist(variants, audio, [_caption(a, f"captions/{caption_name(a)}.m3u8{query}") for a in captions])
+    captions = listed_tracks(tracks, artefacts)
+    return master_playlist(
+        variants, audio, [_caption(track, f"captions/{track.name}.m3u8{query}") for track in captions]
+    )
 
 
 def offered(pictures: Sequence[Artefact]) -> list[Artefact]:
@@ -178,18 +184,8 @@ def _in_number_order(artefact: Artefact) -> tuple[int, str]:
     return len(artefact.name), artefact.name
 
 
-def caption_name(artefact: Artefact) -> str:
-    """What captions are called in addresses."""
-    return artefact.name.removesuffix(CAPTIONS_SUFFIX)
-
-
-def _caption(artefact: Artefact, uri: str) -> CaptionTrack:
-    return CaptionTrack(
-        uri=uri,
-        language=str(artefact.facts.get("language", "")),
-        title=str(artefact.facts.get("title", "")),
-        forced=bool(artefact.facts.get("forced", False)),
-    )
+def _caption(track: CaptionTrack, uri: str) -> CaptionRendition:
+    return CaptionRendition(uri=uri, language=track.language, title=track.title, forced=track.forced)
 
 
 def _variant(artefact: Artefact, uri: str) -> VideoVariant:
@@ -278,19 +274,51 @@ async def get_preview_url(
     return await _loaded_at_once(services, preview, method)
 
 
-async def get_captions_playlist(services: ApiServices, user: User, video_id: VideoId, name: str) -> str:
-    """The playlist of one caption track, with a signed URL of its text. Raises ``UnknownEntityError``."""
-    artefact = await _find(services, user, video_id, CAPTIONS_KIND, name + CAPTIONS_SUFFIX)
-    signed = await _signed(services, artefact)
-    return captions_playlist(signed.url, sum(segment.duration_s for segment in artefact.segments))
+async def get_captions_playlist(services: ApiServices, user: User, video_id: VideoId, name: str, token: str) -> str:
+    """The playlist of one caption track, with the address of its text. Raises ``UnknownEntityError``."""
+    video, track, file = await _find_captions(services, user, video_id, name)
+    if file is not None:
+        signed = await _signed(services, file)
+        return captions_playlist(signed.url, sum(segment.duration_s for segment in file.segments))
+    end_s = video.duration_s or (track.cues[-1].end_s if track is not None and track.cues else 0.0)
+    return captions_playlist(f"{quote(name)}{CAPTIONS_SUFFIX}?token={quote(token, safe='')}", end_s)
 
 
-async def get_captions_url(
+async def get_captions_file(
     services: ApiServices, user: User, video_id: VideoId, name: str, method: ReadMethod = "GET"
-) -> SignedUrl:
-    """A signed URL of the WebVTT of one caption track. Raises ``UnknownEntityError``."""
-    found = await _find(services, user, video_id, CAPTIONS_KIND, name + CAPTIONS_SUFFIX)
-    return await _loaded_at_once(services, found, method)
+) -> SignedUrl | str:
+    """The WebVTT of one caption track: its text, or a signed URL where a file is kept. Raises
+    ``UnknownEntityError``."""
+    _, track, file = await _find_captions(services, user, video_id, name)
+    if file is not None:
+        return await _loaded_at_once(services, file, method)
+    return to_vtt(track.cues) if track is not None else ""
+
+
+async def get_captions_srt(services: ApiServices, user: User, video_id: VideoId, name: str) -> str:
+    """One caption track as SubRip. Raises ``UnknownEntityError``, also where only a file is kept, from before there was
+    text."""
+    async with services.units_of_work.for_user(user) as uow:
+        await uow.videos.get(video_id)
+        track = await uow.caption_tracks.find(video_id, name)
+    if track is None:
+        raise UnknownEntityError("This video has no such captions as text.")
+    return to_srt(track.cues)
+
+
+async def _find_captions(
+    services: ApiServices, user: User, video_id: VideoId, name: str
+) -> tuple[Video, CaptionTrack | None, Artefact | None]:
+    """The video and either the text or the file of captions."""
+    async with services.units_of_work.for_user(user) as uow:
+        video = await uow.videos.get(video_id)
+        track = await uow.caption_tracks.find(video_id, name)
+        if track is not None and not is_served_from_file(track):
+            return video, track, None
+        file = await uow.artefacts.find(video_id, CAPTIONS_KIND, name + CAPTIONS_SUFFIX)
+    if track is None and file is None:
+        raise UnknownEntityError("This video has no such captions (yet).")
+    return video, track, file
 
 
 async def get_storyboard_index(services: ApiServices, user: User, video_id: VideoId, token: str) -> str:

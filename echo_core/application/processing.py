@@ -3,6 +3,7 @@ one pipeline."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -10,6 +11,7 @@ from contextlib import AbstractAsyncContextManager, aclosing
 from pathlib import Path
 from typing import Literal
 
+from echo_core.application.caption_keeping import put_unless_by_hand
 from echo_core.application.pieces import (
     JOIN_STEP,
     LADDER_WEIGHT,
@@ -24,6 +26,7 @@ from echo_core.application.pieces import (
     piece_needs,
     whole_needs,
 )
+from echo_core.application.running import kernel_run
 from echo_core.application.sources import source_changed, source_errors
 from echo_core.application.transcoding import (
     DAMAGED,
@@ -51,6 +54,10 @@ from echo_core.domain.artefacts import (
     STORYBOARD_KIND,
     STORYBOARD_SHEET_KIND,
 )
+from echo_core.domain.caption_tracks import CaptionSource, CaptionTrack
+from echo_core.domain.captions import parse_captions
+from echo_core.domain.errors import InvalidInputError
+from echo_core.domain.ids import VideoId
 from echo_core.domain.jobs import SOURCE
 from echo_core.domain.playlists import storyboard_vtt
 from echo_core.domain.stored_objects import checksums_differ
@@ -80,6 +87,7 @@ from echo_core.plugin_api.transcoder import (
     Rung,
     Segment,
     StoryboardRequest,
+    Subtitles,
     ignore_progress,
 )
 
@@ -346,7 +354,36 @@ class SubtitlesStep:
             )
             for subtitles in found
         ]
-        return StepResult(output={"captions": [artefact.name for artefact in artefacts]}, artefacts=artefacts)
+        warnings = await self._keep_text(context, found, media.duration_s)
+        names: list[JsonValue] = [artefact.name for artefact in artefacts]
+        return StepResult(output={"captions": names}, artefacts=artefacts, warnings=warnings)
+
+    async def _keep_text(self, context: StepContext, found: Sequence[Subtitles], duration_s: float) -> list[str]:
+        """The same as text, to be searched and edited. What somebody has edited before stays."""
+        warnings = []
+        async with kernel_run(context).under_lease() as uow:
+            video = await uow.videos.get(VideoId(context.video.id))
+            for subtitles in found:
+                text = await asyncio.to_thread(subtitles.path.read_text, encoding="utf-8", errors="replace")
+                try:
+                    cues = parse_captions(text)
+                except InvalidInputError as error:
+                    warnings.append(f"Subtitles {subtitles.stream.index + 1} cannot be edited: {error.message}")
+                    continue
+                track = CaptionTrack(
+                    video_id=video.id,
+                    owner_id=video.owner_id,
+                    name=f"embedded-{subtitles.stream.index + 1}",
+                    language=subtitles.stream.language,
+                    title=subtitles.stream.title,
+                    forced=subtitles.stream.forced,
+                    source=CaptionSource.EMBEDDED,
+                    cues=tuple(cue for cue in cues if cue.start_s < duration_s),
+                    created_at=video.created_at,
+                    updated_at=video.created_at,
+                )
+                await put_unless_by_hand(uow, track)
+        return warnings
 
 
 class StoryboardStep:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from echo_core.application.admission import step_video
 from echo_core.application.job_changes import store_change
-from echo_core.application.ports import Claim, WorkerUnitsOfWork
+from echo_core.application.ports import Claim, UnitOfWork, WorkerUnitsOfWork
 from echo_core.application.sources import source_errors
 from echo_core.application.storage_watch import WatchedStorage
 from echo_core.domain.artefacts import Artefact
@@ -21,7 +22,7 @@ from echo_core.domain.uploads import Upload, artefact_key
 from echo_core.domain.videos import Video
 from echo_core.plugin_api.errors import EchoError, InsufficientStorageError, RateLimitedError, UnavailableError
 from echo_core.plugin_api.json import JsonObject
-from echo_core.plugin_api.steps import ArtefactFile, Resource, StepVideo, StoredArtefact
+from echo_core.plugin_api.steps import ArtefactFile, Resource, StepContext, StepVideo, StoredArtefact
 from echo_core.plugin_api.storage import FetchFile, ObjectInfo, PutFile, StorageBackend
 from echo_core.plugin_api.transcoder import Transcoder
 
@@ -163,6 +164,15 @@ class StepRun:
         self.recorded(rows)
         await delete_objects(self._storage, replaced)
 
+    @asynccontextmanager
+    async def under_lease(self) -> AsyncGenerator[UnitOfWork]:
+        """A unit of work that commits only while this run owns its step; for the kernel's own steps. Raises
+        ``LeaseLostError``."""
+        async with self._units_of_work.for_worker() as uow:
+            job = await uow.jobs.get_of_step(self._step.id, for_update=True)
+            job.held(self._step.id, self._claim.lease_token)
+            yield uow
+
     async def stored(self, kind: str) -> Sequence[StoredArtefact]:
         """The video's artefacts of this kind, ordered by name."""
         async with self._units_of_work.for_worker() as uow:
@@ -243,6 +253,13 @@ class StepRun:
             init_length_bytes=artefact.init_length_bytes,
             segments=artefact.segments,
         )
+
+
+def kernel_run(context: StepContext) -> StepRun:
+    """The run behind the context of a step of the kernel's own, which may write rows under its lease."""
+    if not isinstance(context, StepRun):
+        raise TypeError(f"this step runs in a {type(context).__name__}, not in the engine")
+    return context
 
 
 async def delete_objects(storage: StorageBackend, keys: Sequence[str]) -> None:

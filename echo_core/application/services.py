@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from echo_core.application.pipeline import Pipeline
 from echo_core.application.ports import Tokens, UserUnitsOfWork
+from echo_core.domain.ai_calls import Budgets
+from echo_core.plugin_api.ai import Capability
 from echo_core.plugin_api.context import Clock
 from echo_core.plugin_api.json import JsonObject
 from echo_core.plugin_api.storage import StorageBackend
@@ -58,6 +60,20 @@ class SignIn:
     key: str = ""
 
 
+NO_BUDGETS = Budgets(per_video_usd=0.0, per_day_usd=0.0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AISetup:
+    """Which AI providers serve what, in order, and what they may cost; ``accept``: whether suggestions for untouched
+    fields are taken over by themselves."""
+
+    serving: Mapping[Capability, tuple[str, ...]] = field(default_factory=dict)
+    translate_to: tuple[str, ...] = ()
+    accept: bool = True
+    budgets: Budgets = NO_BUDGETS
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UploadServices:
     """What completing an upload needs, in the API and in a worker. ``storage_name`` is ``storage.backend``."""
@@ -77,3 +93,4 @@ class ApiServices(UploadServices):
     tokens: Tokens
     plugins: tuple[PluginReport, ...] = ()
     sign_in: SignIn = SignIn()
+    ai: AISetup = AISetup()

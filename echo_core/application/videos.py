@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from echo_core.application.completing import quarantine_of
 from echo_core.application.job_changes import store_change, video_event
@@ -12,10 +12,13 @@ from echo_core.application.pipeline import Pipeline
 from echo_core.application.playback import poster_name, posters_of
 from echo_core.application.ports import UnitOfWork, VideoQuery
 from echo_core.application.services import ApiServices
+from echo_core.domain.ai_calls import AITotals
 from echo_core.domain.artefacts import Artefact
+from echo_core.domain.caption_tracks import CaptionTrack
 from echo_core.domain.errors import ConflictError, InvalidInputError
 from echo_core.domain.ids import VideoId
 from echo_core.domain.jobs import JobKind
+from echo_core.domain.suggestions import Suggestion
 from echo_core.domain.uploads import UploadState
 from echo_core.domain.users import User
 from echo_core.domain.videos import Chapter, Video, VideoPage, Visibility
@@ -25,10 +28,10 @@ class VersionMismatchError(ConflictError):
     """The video was changed since the caller read it. ``version`` is the present one."""
 
     default_code = "version_mismatch"
-    default_remedy = "Read the video again, apply your change to it and send it with the new ETag."
+    default_remedy = "Read it again, apply your change to it and send it with the new ETag."
 
-    def __init__(self, version: int) -> None:
-        super().__init__("The video was changed by somebody else in the meantime.")
+    def __init__(self, version: int, what: str = "video was") -> None:
+        super().__init__(f"The {what} changed by somebody else in the meantime.")
         self.version = version
 
 
@@ -39,6 +42,9 @@ class VideoDetails:
     video: Video
     job: JobView | None
     artefacts: Sequence[Artefact]
+    tracks: Sequence[CaptionTrack] = ()
+    suggestions: Sequence[Suggestion] = ()
+    ai: AITotals = field(default_factory=AITotals)
     quarantine: ConflictError | None = None
     """Why nothing is made of what was uploaded."""
 
@@ -58,6 +64,8 @@ class MetadataCommand:
     expected_versions: frozenset[int] | None = None
 
 
+SHOWN_SUGGESTIONS = 50
+"""The newest, of which the last of each field is shown."""
 METADATA_FIELDS = ("title", "description", "tags", "language", "visibility", "poster", "chapters")
 
 
@@ -72,10 +80,15 @@ async def get_details(services: ApiServices, user: User, video_id: VideoId) -> V
         video = await uow.videos.get(video_id)
         job = await uow.jobs.find_for_video(video_id, JobKind.PROCESS)
         artefacts = await uow.artefacts.list_for_video(video_id)
+        tracks = await uow.caption_tracks.list_for_video(video_id)
+        suggestions = await uow.suggestions.list_for_video(video_id, SHOWN_SUGGESTIONS)
+        ai = await uow.ai_calls.totals(video_id)
         view = await job_view(uow, job) if job is not None else None
         upload = await uow.uploads.get(video_id) if job is None else None
     held = quarantine_of(upload) if upload is not None and upload.state is UploadState.QUARANTINED else None
-    return VideoDetails(video=video, job=view, artefacts=artefacts, quarantine=held)
+    return VideoDetails(
+        video=video, job=view, artefacts=artefacts, tracks=tracks, suggestions=suggestions, ai=ai, quarantine=held
+    )
 
 
 async def update_metadata(services: ApiServices, user: User, video_id: VideoId, command: MetadataCommand) -> Video:

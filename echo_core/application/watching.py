@@ -12,6 +12,7 @@ from uuid import UUID
 
 from echo_core.application.services import ApiServices
 from echo_core.domain.artefacts import Artefact
+from echo_core.domain.caption_tracks import CaptionTrack
 from echo_core.domain.errors import UnknownEntityError
 from echo_core.domain.ids import UserId, VideoId
 from echo_core.domain.users import User
@@ -27,6 +28,7 @@ class WatchPage:
 
     video: Video
     artefacts: Sequence[Artefact]
+    tracks: Sequence[CaptionTrack] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,7 +64,9 @@ async def get_watch_page(services: ApiServices, video_id: VideoId) -> WatchPage:
         # Looked at again: what the owner has made private meanwhile is not shown.
         if video.visibility is Visibility.PRIVATE or not await uow.artefacts.has_rendition(video_id):
             raise _unknown()
-        return WatchPage(video=video, artefacts=await uow.artefacts.list_for_video(video_id))
+        artefacts = await uow.artefacts.list_for_video(video_id)
+        tracks = await uow.caption_tracks.list_for_video(video_id)
+        return WatchPage(video=video, artefacts=artefacts, tracks=tracks)
 
 
 def _as_owner(owner_id: UserId) -> User:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from echo_core.domain.artefacts import CAPTIONS_KIND, Artefact
 from echo_core.domain.captions import Cue
 from echo_core.domain.ids import UserId, VideoId
+
+CAPTIONS_SUFFIX = ".vtt"
 
 
 class CaptionSource(StrEnum):
@@ -63,3 +67,37 @@ def spoken_track(tracks: tuple[CaptionTrack, ...], language: str) -> CaptionTrac
 def primary_language(tag: str) -> str:
     """``pt`` of ``pt-BR``."""
     return tag.partition("-")[0].lower()
+
+
+def listed_tracks(tracks: Sequence[CaptionTrack], artefacts: Sequence[Artefact]) -> list[CaptionTrack]:
+    """All captions of a video, shorter names first: ``tracks``, and those of which only a file is kept, from before
+    there was text (their version is 0, and they have no cues)."""
+    names = {track.name for track in tracks}
+    files = [a for a in artefacts if a.kind == CAPTIONS_KIND and caption_name(a) not in names]
+    return sorted([*tracks, *(_of_file(a) for a in files)], key=lambda track: (len(track.name), track.name))
+
+
+def caption_name(artefact: Artefact) -> str:
+    """What captions that are kept as a file are called."""
+    return artefact.name.removesuffix(CAPTIONS_SUFFIX)
+
+
+def is_served_from_file(track: CaptionTrack) -> bool:
+    """Whether the file that came with the video, which may place its captions, is better than the text made of it."""
+    return track.source is CaptionSource.EMBEDDED and not track.edited
+
+
+def _of_file(artefact: Artefact) -> CaptionTrack:
+    return CaptionTrack(
+        video_id=artefact.video_id,
+        owner_id=artefact.owner_id,
+        name=caption_name(artefact),
+        language=str(artefact.facts.get("language", "")),
+        title=str(artefact.facts.get("title", "")),
+        forced=bool(artefact.facts.get("forced", False)),
+        source=CaptionSource.EMBEDDED,
+        cues=(),
+        created_at=artefact.created_at,
+        updated_at=artefact.created_at,
+        version=0,
+    )

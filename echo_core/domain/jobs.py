@@ -7,7 +7,7 @@ Longer than a module should be: one aggregate, whose legal changes are read toge
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -359,19 +359,22 @@ class Job:
 
         Always legal on a finished job. Raises ``IllegalChangeError`` (code ``job_unfinished``) on another.
         """
-        if not self.state.finished:
-            raise IllegalChangeError(
-                "This job is still running.", code="job_unfinished", remedy="Cancel it first, or wait for its end."
-            )
+        self._require_finished()
         if step_name is not None:
             again = self._with_missing_producers(self.step_named(step_name).name)
         else:
             again = {s.name for s in self.steps if s.state in {StepState.FAILED, StepState.CANCELLED}}
             again = again or {s.name for s in self.steps}
-        again = self._with_discarded(self._with_dependants(again))
-        steps = tuple(_reset(s) if s.name in again else s for s in self.steps)
-        fresh = replace(self, steps=steps, cancel_requested=False, state=JobState.QUEUED, finished_at=None)
-        return fresh._advanced(now)
+        return self._begun_again(again, now)
+
+    def rerun(self, step_names: Collection[str], now: datetime) -> Job:
+        """Run these steps again, and all that depends on them. Raises as ``retried``, ``UnknownEntityError`` for a step
+        that is not there."""
+        self._require_finished()
+        again: set[str] = set()
+        for name in step_names:
+            again |= self._with_missing_producers(self.step_named(name).name)
+        return self._begun_again(again, now)
 
     def with_expectations(self, media_duration_s: float, rates: Mapping[str, float]) -> Job:
         """Expect ``rates[name]`` (or the step's weight) seconds of work per second of media, for unfinished steps."""
@@ -383,6 +386,18 @@ class Job:
 
         steps = tuple(s if s.state.finished else replace(s, expected_s=expected_s(s)) for s in self.steps)
         return replace(self, steps=steps)
+
+    def _require_finished(self) -> None:
+        if not self.state.finished:
+            raise IllegalChangeError(
+                "This job is still running.", code="job_unfinished", remedy="Cancel it first, or wait for its end."
+            )
+
+    def _begun_again(self, names: set[str], now: datetime) -> Job:
+        again = self._with_discarded(self._with_dependants(names))
+        steps = tuple(_reset(s) if s.name in again else s for s in self.steps)
+        fresh = replace(self, steps=steps, cancel_requested=False, state=JobState.QUEUED, finished_at=None)
+        return fresh._advanced(now)
 
     # --- inside ------------------------------------------------------------------------------------------------
 

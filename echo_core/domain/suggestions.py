@@ -6,19 +6,32 @@ that no suggestion has filled before; every later one waits for its owner, who s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from echo_core.domain.errors import IllegalChangeError
+from echo_core.domain.errors import IllegalChangeError, InvalidInputError
 from echo_core.domain.ids import SuggestionId, UserId, VideoId
+from echo_core.domain.texts import one_line
 from echo_core.domain.videos import Chapter, Video
 from echo_core.plugin_api.ai import TimeSpan
 from echo_core.plugin_api.json import JsonValue
 
 LANGUAGE_FIELD = "language"
 SUGGESTED_FIELDS = ("title", "description", "tags", "chapters", LANGUAGE_FIELD)
+
+
+MAX_TITLE_CHARS = 200
+_LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})*")
+_SHAPES = {
+    "title": f"Send a text of one line, 1 to {MAX_TITLE_CHARS} characters.",
+    "description": "Send a text.",
+    "tags": "Send a list of texts.",
+    "chapters": "Send a list of chapters, each with startSeconds and title.",
+    LANGUAGE_FIELD: "Send a language tag, such as en or pt-BR.",
+}
 
 
 class SuggestionState(StrEnum):
@@ -75,6 +88,27 @@ def with_value(video: Video, name: str, value: JsonValue) -> Video:
     if value_of(video, name) == value:
         return video
     return replace(video, **{name: _as_field(name, value)}, version=video.version + 1)  # type: ignore[arg-type]
+
+
+def checked_value(name: str, value: JsonValue) -> JsonValue:
+    """What a person has made of a suggestion, cleaned. Raises ``InvalidInputError`` (``invalid_suggestion_value``)
+    unless it has the shape of the field."""
+    if name == "description" and isinstance(value, str):
+        return value
+    if name == "title" and isinstance(value, str) and 0 < len(line := one_line(value).strip()) <= MAX_TITLE_CHARS:
+        return line
+    if name == LANGUAGE_FIELD and isinstance(value, str) and _LANGUAGE.fullmatch(value):
+        return value
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        if name == "tags" and all(isinstance(tag, str) for tag in value):
+            return list(value)
+        if name == "chapters" and all(isinstance(chapter, Mapping) for chapter in value):
+            return list(value)
+    raise InvalidInputError(
+        f"This is no value for {name}.",
+        code="invalid_suggestion_value",
+        remedy=_SHAPES.get(name, "Send what has the shape of the suggestion's own value."),
+    )
 
 
 def _as_field(name: str, value: JsonValue) -> object:

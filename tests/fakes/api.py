@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 from echo_core.adapters.sealing import AnswerSeal
 from echo_core.application.pipeline import Pipeline, RegisteredStep
 from echo_core.application.ports import UserUnitsOfWork
-from echo_core.application.services import ApiServices, Limits, PluginReport, SignIn
+from echo_core.application.services import AISetup, ApiServices, Limits, PluginReport, SignIn
 from echo_core.domain.artefacts import Artefact
 from echo_core.domain.ids import UserId, VideoId, new_artefact_id
 from echo_core.domain.jobs import Job
@@ -91,6 +91,8 @@ class FakeApi:
     limits: Limits = LIMITS
     plugins: tuple[PluginReport, ...] = ()
     sign_in: SignIn = field(default_factory=SignIn)
+    ai: AISetup = field(default_factory=AISetup)
+    pipeline: Pipeline = PIPELINE
     units_of_work: UserUnitsOfWork | None = None
     """A real database in place of the one in memory."""
 
@@ -105,11 +107,12 @@ class FakeApi:
             storage=self.storage,
             storage_name="fake",
             tokens=self.tokens,
-            pipeline=PIPELINE,
+            pipeline=self.pipeline,
             limits=self.limits,
             clock=self.clock,
             plugins=self.plugins,
             sign_in=self.sign_in,
+            ai=self.ai,
         )
 
     @asynccontextmanager
@@ -179,6 +182,11 @@ class FakeApi:
                 Segment(duration_s=4.0, offset_bytes=700, length_bytes=400),
             ),
         )
+
+
+def ai_step(name: str) -> RegisteredStep:
+    """A step of AI, planned as in the API."""
+    return _step(name, consumes=("media",))
 
 
 def bearer(user: User) -> dict[str, str]:

@@ -11,19 +11,23 @@ import copy
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from echo_core.application.ports import NewEvent, QueueStatistics, StoredResponse, VideoQuery
+from echo_core.domain.ai_calls import AICallRecord, AIDay, AITotals
 from echo_core.domain.artefacts import POSTER_KIND, RENDITION_KIND, Artefact
+from echo_core.domain.caption_tracks import CaptionTrack
 from echo_core.domain.errors import ConflictError, LeaseLostError, UnknownEntityError
 from echo_core.domain.ids import JobId, StepId, UserId, VideoId
 from echo_core.domain.jobs import Job, JobKind, StepState
 from echo_core.domain.progress import Place, Rates, job_percent
+from echo_core.domain.suggestions import Suggestion
 from echo_core.domain.uploads import StorageUse, Upload, UploadState
 from echo_core.domain.users import User
 from echo_core.domain.videos import Video, VideoPage, VideoSummary, Visibility
+from echo_core.plugin_api.ai import Usage
 from echo_core.plugin_api.context import Clock
 from echo_core.plugin_api.errors import UnavailableError
 from echo_core.plugin_api.events import Event
@@ -37,6 +41,9 @@ class Tables:
     jobs: dict[UUID, Job] = field(default_factory=dict)
     artefacts: list[Artefact] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
+    tracks: dict[tuple[UUID, str], CaptionTrack] = field(default_factory=dict)
+    suggestions: dict[UUID, Suggestion] = field(default_factory=dict)
+    ai_calls: list[tuple[UserId, AICallRecord]] = field(default_factory=list)
     keys: dict[tuple[UUID, str], tuple[UUID, StoredResponse]] = field(default_factory=dict)
 
 
@@ -125,6 +132,9 @@ class FakeUnitOfWork:
         self.jobs = FakeJobs(database, owner_id)
         self.artefacts = FakeArtefacts(database, owner_id)
         self.events = FakeEvents(database, owner_id)
+        self.caption_tracks = FakeCaptionTracks(database, owner_id)
+        self.suggestions = FakeSuggestions(database, owner_id)
+        self.ai_calls = FakeAICalls(database, owner_id)
         self.idempotency = FakeIdempotency(database, owner_id)
 
     def ring(self, step_id: StepId, resource: Resource) -> None:
@@ -280,6 +290,66 @@ class FakeArtefacts(_Repository):
 
     async def has_rendition(self, video_id: VideoId) -> bool:
         return any(a.kind == RENDITION_KIND for a in self.tables.artefacts if a.video_id == video_id)
+
+
+class FakeCaptionTracks(_Repository):
+    async def list_for_video(self, video_id: VideoId, *, cues: bool = False) -> Sequence[CaptionTrack]:
+        rows = [t for t in self.tables.tracks.values() if t.video_id == video_id and self.owns(t)]
+        return [t if cues else replace(t, cues=()) for t in sorted(rows, key=lambda t: t.name)]
+
+    async def find(self, video_id: VideoId, name: str, *, for_update: bool = False) -> CaptionTrack | None:
+        track = self.tables.tracks.get((video_id, name))
+        return track if track is not None and self.owns(track) else None
+
+    async def put(self, track: CaptionTrack) -> None:
+        self.tables.tracks[track.video_id, track.name] = replace(track, updated_at=self.database.clock.now())
+
+    async def remove(self, video_id: VideoId, name: str) -> None:
+        if self.tables.tracks.pop((video_id, name), None) is None:
+            raise UnknownEntityError("This video has no such captions.")
+
+
+class FakeSuggestions(_Repository):
+    async def list_for_video(self, video_id: VideoId, limit: int) -> Sequence[Suggestion]:
+        rows = [s for s in self.tables.suggestions.values() if s.video_id == video_id and self.owns(s)]
+        return sorted(rows, key=lambda s: s.id, reverse=True)[:limit]
+
+    async def get(self, video_id: VideoId, suggestion_id: UUID, *, for_update: bool = False) -> Suggestion:
+        suggestion: Suggestion = self.found(self.tables.suggestions, suggestion_id)
+        if suggestion.video_id != video_id:
+            raise UnknownEntityError("This video has no such suggestion.")
+        return suggestion
+
+    async def add(self, suggestion: Suggestion) -> None:
+        self.tables.suggestions[suggestion.id] = suggestion
+
+    async def save(self, suggestion: Suggestion) -> None:
+        self.tables.suggestions[suggestion.id] = suggestion
+
+
+class FakeAICalls(_Repository):
+    async def list_for_video(self, video_id: VideoId) -> Sequence[AICallRecord]:
+        return [call for owner, call in self.tables.ai_calls if call.video_id == video_id and owner == self.owner_id]
+
+    async def totals(self, video_id: VideoId) -> AITotals:
+        return sum((_totals(call.usage) for call in await self.list_for_video(video_id)), AITotals())
+
+    async def days(self, owner_id: UserId, days: int) -> Sequence[AIDay]:
+        since = self.database.clock.now() - timedelta(days=days)
+        calls = [call for owner, call in self.tables.ai_calls if owner == owner_id and call.at > since]
+        return [
+            AIDay(day=c.at.date(), provider=c.provider, model=c.usage.model, totals=_totals(c.usage)) for c in calls
+        ]
+
+
+def _totals(usage: Usage) -> AITotals:
+    return AITotals(
+        calls=1,
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        media_s=usage.media_s,
+        cost_usd=usage.cost_usd,
+    )
 
 
 class FakeEvents(_Repository):

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from starlette.requests import Request
 from starlette.responses import Response
 
-from echo_core.entrypoints.http import jobs, playback, system, uploads, videos, watching
+from echo_core.entrypoints.http import captions, jobs, playback, suggestions, system, uploads, videos, watching
 from echo_core.entrypoints.http.openapi import openapi_document, openapi_text
 from echo_core.entrypoints.http.operations import Answer, Operation
 from echo_core.entrypoints.http.responses import WsTicket
@@ -44,6 +44,8 @@ KERNEL_OPERATIONS = (
     *videos.OPERATIONS,
     *uploads.OPERATIONS,
     *jobs.OPERATIONS,
+    *captions.OPERATIONS,
+    *suggestions.OPERATIONS,
     *playback.OPERATIONS,
     *watching.OPERATIONS,
     *system.OPERATIONS,

@@ -28,7 +28,7 @@ from echo_core.entrypoints.http.errors import (
 from echo_core.entrypoints.http.idempotency import OncePerKey
 from echo_core.entrypoints.http.metrics import HttpMetrics
 from echo_core.entrypoints.http.middleware import BodyLimit, ErrorBoundary, RequestContext, RequestLimit
-from echo_core.entrypoints.http.operations import operation_route
+from echo_core.entrypoints.http.operations import operation_route, operation_routes
 from echo_core.entrypoints.http.rate_limits import AddressLimit, handle_refusal
 from echo_core.entrypoints.http.state import ApiState
 from echo_core.entrypoints.http.web import ASSETS_PREFIX
@@ -136,7 +136,7 @@ def create_app(
 
 
 def _routes(plugin_routes: Sequence[PluginRoutes], extra_routes: Sequence[BaseRoute]) -> list[BaseRoute]:
-    routes: list[BaseRoute] = [operation_route(operation) for operation in KERNEL_OPERATIONS]
+    routes: list[BaseRoute] = [*operation_routes(KERNEL_OPERATIONS)]
     routes.extend(_adopted(route) for route in extra_routes)
     for group in plugin_routes:
         middleware = [Middleware(RequireUser), Middleware(OncePerKey)] if group.spec.auth == "user" else []

@@ -63,6 +63,14 @@ INSTANCE = {
     "publicUrl": "https://echo.example",
     "auth": {"url": "https://abcdefgh.supabase.co", "key": "sb_publishable_example"},
     "upload": {"maxSizeBytes": 68719476736, "expiresInSeconds": 86400},
+    "ai": {
+        "transcribe": ["local"],
+        "describe": ["gemini", "local"],
+        "translate": ["gemini"],
+        "embed": [],
+        "translateTo": ["de"],
+        "acceptSuggestions": True,
+    },
 }
 VIDEO_LIST = {"items": [VIDEO_ITEM], "nextCursor": "AZjzwnsefDqdUh8OakuMIQ"}
 STEP = {
@@ -114,6 +122,79 @@ VIDEO = {
     "createdAt": AT,
     "updatedAt": AT,
 }
+CAPTION = {
+    "name": "auto-en",
+    "url": f"{STREAM}/captions/auto-en.vtt?token={TOKEN}",
+    "srtUrl": f"{STREAM}/captions/auto-en.srt?token={TOKEN}",
+    "source": "transcribed",
+    "automatic": True,
+    "edited": False,
+    "provider": "local",
+    "version": 1,
+    "language": "en",
+    "title": "",
+    "forced": False,
+}
+CAPTION_LIST = {"items": [CAPTION]}
+CAPTION_TRACK = {
+    "name": "auto-en",
+    "language": "en",
+    "title": "",
+    "forced": False,
+    "source": "transcribed",
+    "edited": False,
+    "provider": "local",
+    "model": "whisper-base",
+    "version": 1,
+    "updatedAt": AT,
+    "cues": [{"startSeconds": 0.4, "endSeconds": 2.9, "text": "We went to the lake\nthis morning."}],
+}
+CAPTIONS_UPLOAD = {"language": "de", "text": "WEBVTT\n\n00:00.400 --> 00:02.900\nHeute Morgen waren wir am See."}
+CAPTIONS_CHANGE = {"cues": CAPTION_TRACK["cues"]}
+AI_TOTALS = {"calls": 2, "inputTokens": 4200, "outputTokens": 610, "mediaSeconds": 62.5, "costUsd": 0.0054}
+AI_CALL = {
+    "step": "describe",
+    "capability": "describe",
+    "provider": "gemini",
+    "model": "gemini-3.8-flash",
+    "promptVersion": "1",
+    "inputTokens": 2200,
+    "outputTokens": 510,
+    "mediaSeconds": 0.0,
+    "costUsd": 0.0036,
+    "state": "settled",
+    "at": AT,
+}
+VIDEO_AI_USAGE = {"items": [AI_CALL], "totals": AI_TOTALS}
+AI_USAGE = {
+    "today": AI_TOTALS,
+    "days": [
+        {
+            **AI_TOTALS,
+            "date": "2026-03-14",
+            "byProvider": [{**AI_TOTALS, "provider": "gemini", "model": "gemini-3.8-flash"}],
+        }
+    ],
+    "budgetPerDayUsd": 10.0,
+    "budgetPerVideoUsd": 1.0,
+}
+SUGGESTION = {
+    "id": "0198f3c9-4c1d-7a2b-8e3f-6b5a4c3d2e1f",
+    "field": "title",
+    "value": "A morning at the lake",
+    "current": "holiday",
+    "state": "pending",
+    "provider": "local",
+    "model": "extractive-1",
+    "promptVersion": "1",
+    "evidence": [{"startSeconds": 0.4, "endSeconds": 2.9}],
+    "costUsd": 0.0,
+    "locked": False,
+    "auto": False,
+    "createdAt": AT,
+    "decidedAt": None,
+}
+SUGGESTION_LIST = {"items": [SUGGESTION]}
 VIDEO_DETAILS = {
     **VIDEO,
     "playable": True,
@@ -177,16 +258,9 @@ VIDEO_DETAILS = {
         }
         for number, at_s in ((1, 5.25), (2, 15.5))
     ],
-    "captions": [
-        {
-            "name": "embedded-1",
-            "url": f"{STREAM}/captions/embedded-1.vtt?token={TOKEN}",
-            "language": "en",
-            "title": "English",
-            "forced": False,
-        }
-    ],
-    "suggestions": [],
+    "captions": [CAPTION],
+    "suggestions": [SUGGESTION],
+    "ai": AI_TOTALS,
     "publications": [],
 }
 WATCH_PAGE = {

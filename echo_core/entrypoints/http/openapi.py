@@ -35,6 +35,8 @@ TAGS = {
     "uploads": "Bytes go straight to the storage; the API only says where.",
     "videos": "The caller's videos. What belongs to somebody else is 404.",
     "jobs": "The work on a video, step by step.",
+    "captions": "What is said, as text with times: read, uploaded, edited.",
+    "suggestions": "What AI proposes for a video, and what it takes.",
     "playback": "For players: playlists and pictures, with a playback token in the query.",
     "realtime": "Live status over a WebSocket at `/ws/jobs/status/{userId}`.",
     "system": "The instance itself.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -85,7 +85,35 @@ class OperationEndpoint:
         await response(scope, receive, send)
 
 
+class PathEndpoint:
+    """Serves the operations of one path, each by its method."""
+
+    def __init__(self, operations: Sequence[Operation]) -> None:
+        self._endpoints: dict[str, OperationEndpoint] = {
+            operation.method: OperationEndpoint(operation) for operation in operations
+        }
+        self._endpoints |= {"HEAD": self._endpoints["GET"]} if "GET" in self._endpoints else {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; the route has let only methods in that there are."""
+        await self._endpoints[scope["method"]](scope, receive, send)
+
+
+def operation_routes(operations: Sequence[Operation]) -> list[Route]:
+    """A route for each path, in the order of the operations, so that a method that is not among a path's is told all
+    that are."""
+    by_path: dict[str, list[Operation]] = {}
+    for operation in operations:
+        by_path.setdefault(operation.path, []).append(operation)
+    return [_route(path, PathEndpoint(group), group) for path, group in by_path.items()]
+
+
 def operation_route(operation: Operation) -> Route:
-    """The route of an operation. Ids match only what is one: ``/videos/{videoId}`` must not take its neighbours."""
-    path = re.sub(r"{(\w+Id)}", r"{\1:uuid}", operation.path)
-    return Route(path, OperationEndpoint(operation), methods=[operation.method], name=operation.id)
+    """The route of an operation that has its path for itself."""
+    return _route(operation.path, OperationEndpoint(operation), [operation])
+
+
+def _route(path: str, endpoint: PathEndpoint | OperationEndpoint, operations: Sequence[Operation]) -> Route:
+    """Ids match only what is one: ``/videos/{videoId}`` must not take its neighbours."""
+    matched = re.sub(r"{(\w+Id)}", r"{\1:uuid}", path)
+    return Route(matched, endpoint, methods=[one.method for one in operations], name=operations[0].id)

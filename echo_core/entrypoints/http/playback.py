@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from starlette.requests import Request
 from starlette.responses import Response
 
 from echo_core.application.playback import (
+    get_captions_file,
     get_captions_playlist,
-    get_captions_url,
+    get_captions_srt,
     get_master_playlist,
     get_media_playlist,
     get_poster_choice_url,
@@ -98,17 +101,27 @@ async def _preview(request: Request) -> Response:
 
 async def _captions_playlist(request: Request) -> Response:
     read_query(request, PlaybackQuery)
-    text = await get_captions_playlist(services_of(request), user_of(request), _video_id(request), _part_name(request))
+    text = await get_captions_playlist(
+        services_of(request), user_of(request), _video_id(request), _part_name(request), request.state.playback_token
+    )
     return _text(text, PLAYLIST_TYPE)
 
 
 async def _captions(request: Request) -> Response:
     read_query(request, PlaybackQuery)
-    return _redirect(
-        await get_captions_url(
-            services_of(request), user_of(request), _video_id(request), _part_name(request), _method(request)
-        )
+    found = await get_captions_file(
+        services_of(request), user_of(request), _video_id(request), _part_name(request), _method(request)
     )
+    return _text(found, "text/vtt") if isinstance(found, str) else _redirect(found)
+
+
+async def _captions_srt(request: Request) -> Response:
+    read_query(request, PlaybackQuery)
+    name = _part_name(request)
+    text = await get_captions_srt(services_of(request), user_of(request), _video_id(request), name)
+    response = _text(text, "application/x-subrip")
+    response.headers["Content-Disposition"] = f'attachment; filename="{quote(name, safe="")}.srt"'
+    return response
 
 
 async def _storyboard(request: Request) -> Response:
@@ -193,9 +206,28 @@ OPERATIONS = (
         "/captions/{name}.m3u8",
         _captions_playlist,
         "HLS media playlist of captions",
-        Answer(description="One WebVTT file behind a signed URL.", media_type=PLAYLIST_TYPE),
+        Answer(description="One WebVTT file.", media_type=PLAYLIST_TYPE),
     ),
-    _operation("getCaptions", "/captions/{name}.vtt", _captions, "Captions as WebVTT", _REDIRECT, status=302),
+    Operation(
+        id="getCaptionsFile",
+        method="GET",
+        path="/api/v1/stream/video/{videoId}/captions/{name}.vtt",
+        handler=_captions,
+        summary="Captions as WebVTT",
+        description="The text; of captions that came inside the file, a signed URL of it.",
+        tag="playback",
+        auth="viewer",
+        query=PlaybackQuery,
+        answers={200: Answer(description="The captions.", media_type="text/vtt"), 302: _REDIRECT},
+        problems={404: ("not_found",)},
+    ),
+    _operation(
+        "getCaptionsSrt",
+        "/captions/{name}.srt",
+        _captions_srt,
+        "Captions as SubRip",
+        Answer(description="The captions, to be saved.", media_type="application/x-subrip"),
+    ),
     _operation(
         "getPoster",
         "/poster.jpg",

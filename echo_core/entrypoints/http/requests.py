@@ -9,6 +9,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.alias_generators import to_camel
 
 from echo_core.domain import texts
+from echo_core.domain.captions import MAX_BYTES, MAX_CUE_CHARACTERS, MAX_CUES
+from echo_core.domain.suggestions import SuggestionState
 from echo_core.domain.videos import VideoStatus, Visibility
 
 MAX_PAGE = 100
@@ -121,6 +123,68 @@ class RetryRequest(Body):
     """Which step to run again, with all that depends on it; absent: what did not succeed."""
 
     step: Annotated[str, StringConstraints(min_length=1, max_length=100), NoNul] | None = None
+
+
+CueText = Annotated[str, Lines, StringConstraints(min_length=1, max_length=MAX_CUE_CHARACTERS)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+CaptionTitle = Annotated[str, OneLine, StringConstraints(max_length=MAX_TAG_LENGTH)]
+
+
+class CueRequest(Body):
+    """One caption, shown from ``startSeconds`` up to ``endSeconds``. ``text`` may have several lines."""
+
+    start_seconds: Seconds
+    end_seconds: Seconds
+    text: CueText
+
+
+class CaptionsRequest(Body):
+    """What captions shall be. A field that is absent (or null) stays as it is."""
+
+    cues: Annotated[tuple[CueRequest, ...], Field(max_length=MAX_CUES)] | None = None
+    language: Language | None = None
+    title: CaptionTitle | None = None
+
+
+class CaptionsUploadRequest(Body):
+    """A WebVTT or SubRip file as ``text``. Without a ``name`` one is made of the language."""
+
+    text: Annotated[str, StringConstraints(min_length=1, max_length=MAX_BYTES), NoNul]
+    language: Language
+    title: CaptionTitle = ""
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(?:-[a-z0-9]+)*$", max_length=60)] | None = None
+
+
+SuggestedTags = Annotated[tuple[Tag, ...], Field(max_length=MAX_TAGS), AfterValidator(_distinct)]
+SuggestedChapters = Annotated[tuple[ChapterRequest, ...], Field(max_length=MAX_CHAPTERS)]
+SuggestedText = Annotated[str, Lines, StringConstraints(max_length=MAX_DESCRIPTION_LENGTH)]
+
+
+class AcceptSuggestionRequest(Body):
+    """``value``: what you have made of it, in the shape of the suggestion's; absent: as it is."""
+
+    value: SuggestedText | SuggestedTags | SuggestedChapters | None = None
+
+
+AIStep = Annotated[str, StringConstraints(pattern=r"^(?:transcribe|describe|translate)$")]
+
+
+class SuggestAgainRequest(Body):
+    """Which steps to run again; none: all there are."""
+
+    steps: Annotated[tuple[AIStep, ...], Field(max_length=3)] = ()
+
+
+class SuggestionListQuery(Query):
+    """Which suggestions to list."""
+
+    state: SuggestionState | None = None
+
+
+class AIUsageQuery(Query):
+    """``days``: how many days back, today included."""
+
+    days: Annotated[int, Field(ge=1, le=366)] = 30
 
 
 class VideoListQuery(Query):

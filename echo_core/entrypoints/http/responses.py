@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import date as datetime_date
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -10,7 +11,9 @@ from uuid import UUID
 import msgspec
 from starlette.responses import Response
 
+from echo_core.domain.caption_tracks import CaptionSource
 from echo_core.domain.jobs import JobState, StepState
+from echo_core.domain.suggestions import SuggestionState
 from echo_core.domain.videos import VideoStatus, Visibility
 
 _encoder = msgspec.json.Encoder()
@@ -223,14 +226,149 @@ class PosterItem(Model):
     chosen: bool
 
 
-class CaptionItem(Model):
-    """Captions. ``language``: BCP 47, empty if not known. ``forced``: only what is not in the sound's language."""
+class ShownCaptions(Model):
+    """Captions. ``language``: BCP 47, empty if not known. ``forced``: only what is not in the sound's language.
+    ``automatic``: as a machine made them."""
 
     name: str
     url: str
     language: str
     title: str
     forced: bool
+    automatic: bool
+
+
+class CaptionItem(ShownCaptions):
+    """Captions as their owner sees them. ``version`` 0 (and ``srtUrl`` null): kept only as the file that came."""
+
+    srt_url: str | None
+    source: CaptionSource
+    edited: bool
+    provider: str
+    version: int
+
+
+class CaptionList(Model):
+    """All captions of a video."""
+
+    items: list[CaptionItem]
+
+
+class CueItem(Model):
+    """One caption and when it is shown. ``text`` may have several lines."""
+
+    start_seconds: float
+    end_seconds: float
+    text: str
+
+
+class CaptionTrack(Model):
+    """Captions with their text. ``version`` is also the ETag; ``edited``: a person has changed them, and no machine
+    does any more."""
+
+    name: str
+    language: str
+    title: str
+    forced: bool
+    source: CaptionSource
+    edited: bool
+    provider: str
+    model: str
+    version: int
+    updated_at: datetime
+    cues: list[CueItem]
+
+
+class EvidenceItem(Model):
+    """A part of the video that a suggestion rests on."""
+
+    start_seconds: float
+    end_seconds: float
+
+
+class Suggestion(Model):
+    """What AI suggests for a field (``title``, ``description``, ``tags``, ``chapters``, ``language``): text, a list of
+    tags, or a list of chapters. ``current``: what the video has now. ``locked``: a person has set that. ``auto``: taken
+    over by itself."""
+
+    id: UUID
+    field: str
+    value: str | list[str | ChapterItem]
+    current: str | list[str | ChapterItem]
+    state: SuggestionState
+    provider: str
+    model: str
+    prompt_version: str
+    evidence: list[EvidenceItem]
+    cost_usd: float
+    locked: bool
+    auto: bool
+    created_at: datetime
+    decided_at: datetime | None
+
+
+class SuggestionList(Model):
+    """Suggestions, newest first."""
+
+    items: list[Suggestion]
+
+
+class AITotals(Model):
+    """What AI took: calls, tokens, seconds of sound or picture, and US dollars."""
+
+    calls: int
+    input_tokens: int
+    output_tokens: int
+    media_seconds: float
+    cost_usd: float
+
+
+class AICall(Model):
+    """One call to an AI provider. ``reserved``: it is not known whether it was billed; the figures are the most it can
+    have taken."""
+
+    step: str
+    capability: str
+    provider: str
+    model: str
+    prompt_version: str
+    input_tokens: int
+    output_tokens: int
+    media_seconds: float
+    cost_usd: float
+    state: Literal["reserved", "settled"]
+    at: datetime
+
+
+class VideoAIUsage(Model):
+    """What AI took for one video: the newest calls, and the sums of all."""
+
+    items: list[AICall]
+    totals: AITotals
+
+
+class AIModelUsage(AITotals):
+    """What one model of one provider took."""
+
+    provider: str
+    model: str
+
+
+class AIDay(AITotals):
+    """What AI took on one day (UTC)."""
+
+    date: datetime_date
+    by_provider: list[AIModelUsage]
+
+
+class AIUsage(Model):
+    """What AI took for the caller's videos, newest day first; days without any are left out. ``budgetPerDayUsd`` is
+    that of the whole instance."""
+
+    today: AITotals
+    days: list[AIDay]
+    budget_per_day_usd: float
+    budget_per_video_usd: float
 
 
 class VideoDetails(Video):
@@ -249,7 +387,9 @@ class VideoDetails(Video):
     renditions: list[RenditionItem]
     posters: list[PosterItem]
     captions: list[CaptionItem]
-    suggestions: list[dict[str, str]]
+    suggestions: list[Suggestion]
+    """Of each field the one that waits, else the one that was decided last."""
+    ai: AITotals
     publications: list[dict[str, str]]
 
 
@@ -271,7 +411,7 @@ class WatchPage(Model):
     poster_url: str | None
     preview_url: str | None
     storyboard_url: str | None
-    captions: list[CaptionItem]
+    captions: list[ShownCaptions]
 
 
 class WsTicket(Model):
@@ -313,6 +453,17 @@ class InstanceUpload(Model):
     expires_in_seconds: int
 
 
+class InstanceAI(Model):
+    """Which AI providers serve what, in the order in which they are tried."""
+
+    transcribe: Sequence[str]
+    describe: Sequence[str]
+    translate: Sequence[str]
+    embed: Sequence[str]
+    translate_to: Sequence[str]
+    accept_suggestions: bool
+
+
 class Instance(Model):
     """What a front end has to know before anybody has signed in."""
 
@@ -321,6 +472,7 @@ class Instance(Model):
     public_url: str
     auth: InstanceAuth
     upload: InstanceUpload
+    ai: InstanceAI
 
 
 class Alive(Model):

@@ -18,6 +18,7 @@ from echo_core.entrypoints.http.operations import Answer, Operation
 from echo_core.entrypoints.http.reader_page import render_page
 from echo_core.entrypoints.http.state import api_state, services_of
 from echo_core.entrypoints.http.web_heads import SITE
+from echo_core.plugin_api.ai import Capability
 from echo_core.plugin_api.errors import EchoError
 
 log = structlog.get_logger("echo.http")
@@ -48,6 +49,14 @@ async def _instance(request: Request) -> Response:
         auth=responses.InstanceAuth(url=services.sign_in.url, key=services.sign_in.key),
         upload=responses.InstanceUpload(
             max_size_bytes=limits.max_upload_bytes, expires_in_seconds=limits.upload_expires_in_s
+        ),
+        ai=responses.InstanceAI(
+            transcribe=services.ai.serving.get(Capability.TRANSCRIBE, ()),
+            describe=services.ai.serving.get(Capability.DESCRIBE, ()),
+            translate=services.ai.serving.get(Capability.TRANSLATE, ()),
+            embed=services.ai.serving.get(Capability.EMBED, ()),
+            translate_to=services.ai.translate_to,
+            accept_suggestions=services.ai.accept,
         ),
     )
     return responses.json_response(instance, headers={"Cache-Control": "no-cache"})

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from echo_core.application import jobs as job_use_cases
-from echo_core.application.playback import PlaybackUrls, caption_name, poster_name, posters_of
+from echo_core.application.playback import PlaybackUrls, poster_name, posters_of
+from echo_core.application.suggestions import SuggestionView, newest_of_each_field, viewed
 from echo_core.application.videos import VideoDetails
 from echo_core.application.watching import WatchPage
 from echo_core.domain import jobs, videos
-from echo_core.domain.artefacts import CAPTIONS_KIND, RENDITION_KIND, Artefact
+from echo_core.domain.ai_calls import AICallRecord, AITotals
+from echo_core.domain.artefacts import RENDITION_KIND, Artefact
+from echo_core.domain.caption_tracks import CaptionTrack, listed_tracks
 from echo_core.domain.errors import ConflictError
 from echo_core.domain.ids import VideoId
 from echo_core.entrypoints.http import responses
-from echo_core.plugin_api.json import JsonObject
+from echo_core.plugin_api.json import JsonObject, JsonValue
 from echo_core.plugin_api.storage import UploadTicket
 from echo_core.plugin_api.transcoder import AudioStream, MediaInfo, VideoStream
 
@@ -167,8 +171,9 @@ def video_details(details: VideoDetails, urls: PlaybackUrls) -> responses.VideoD
         media=_media_facts(products.get(MEDIA_PRODUCT)),
         renditions=[_rendition(a) for a in details.artefacts if a.kind == RENDITION_KIND],
         posters=[_poster(a, urls, chosen=a is urls.poster) for a in posters_of(details.artefacts)],
-        captions=[_caption(a, urls) for a in details.artefacts if a.kind == CAPTIONS_KIND],
-        suggestions=[],
+        captions=captions(listed_tracks(details.tracks, details.artefacts), urls.of),
+        suggestions=[suggestion(view) for view in viewed(newest_of_each_field(details.suggestions), details.video)],
+        ai=ai_totals(details.ai),
         publications=[],
     )
 
@@ -182,7 +187,10 @@ def watch_page(page: WatchPage, urls: PlaybackUrls) -> responses.WatchPage:
         poster_url=urls.poster_url,
         preview_url=urls.preview_url,
         storyboard_url=urls.storyboard_url,
-        captions=[_caption(a, urls) for a in page.artefacts if a.kind == CAPTIONS_KIND],
+        captions=[
+            responses.ShownCaptions(**_shown_captions(track, urls.of))
+            for track in listed_tracks(page.tracks, page.artefacts)
+        ],
     )
 
 
@@ -198,13 +206,106 @@ def _poster(artefact: Artefact, urls: PlaybackUrls, *, chosen: bool) -> response
     )
 
 
-def _caption(artefact: Artefact, urls: PlaybackUrls) -> responses.CaptionItem:
+def _caption(track: CaptionTrack, url_of: Callable[[str], str]) -> responses.CaptionItem:
     return responses.CaptionItem(
-        name=caption_name(artefact),
-        url=urls.of(f"captions/{caption_name(artefact)}.vtt"),
-        language=str(artefact.facts.get("language", "")),
-        title=str(artefact.facts.get("title", "")),
-        forced=bool(artefact.facts.get("forced", False)),
+        **_shown_captions(track, url_of),
+        srt_url=url_of(f"captions/{track.name}.srt") if track.version else None,
+        source=track.source,
+        edited=track.edited,
+        provider=track.provider,
+        version=track.version,
+    )
+
+
+def _shown_captions(track: CaptionTrack, url_of: Callable[[str], str]) -> dict[str, Any]:
+    return {
+        "name": track.name,
+        "url": url_of(f"captions/{track.name}.vtt"),
+        "language": track.language,
+        "title": track.title,
+        "forced": track.forced,
+        "automatic": track.source.automatic and not track.edited,
+    }
+
+
+def captions(tracks: Sequence[CaptionTrack], url_of: Callable[[str], str]) -> list[responses.CaptionItem]:
+    """Captions as a list shows them; ``url_of`` gives the address of a part of the video."""
+    return [_caption(track, url_of) for track in tracks]
+
+
+def caption_track(track: CaptionTrack) -> responses.CaptionTrack:
+    """Captions with their cues."""
+    return responses.CaptionTrack(
+        name=track.name,
+        language=track.language,
+        title=track.title,
+        forced=track.forced,
+        source=track.source,
+        edited=track.edited,
+        provider=track.provider,
+        model=track.model,
+        version=track.version,
+        updated_at=track.updated_at,
+        cues=[responses.CueItem(start_seconds=cue.start_s, end_seconds=cue.end_s, text=cue.text) for cue in track.cues],
+    )
+
+
+def suggestion(view: SuggestionView) -> responses.Suggestion:
+    """A suggestion beside what the video has."""
+    it = view.suggestion
+    return responses.Suggestion(
+        id=it.id,
+        field=it.field,
+        value=_suggested(it.field, it.value),
+        current=_suggested(it.field, view.current),
+        state=it.state,
+        provider=it.provider,
+        model=it.model,
+        prompt_version=it.prompt_version,
+        evidence=[responses.EvidenceItem(start_seconds=e.start_s, end_seconds=e.end_s) for e in it.evidence],
+        cost_usd=it.cost_usd,
+        locked=view.locked,
+        auto=it.auto,
+        created_at=it.created_at,
+        decided_at=it.decided_at,
+    )
+
+
+def _suggested(field: str, value: JsonValue) -> Any:
+    if field == "chapters" and isinstance(value, Sequence):
+        return [_suggested_chapter(one) for one in value if isinstance(one, Mapping)]
+    return value
+
+
+def _suggested_chapter(value: Mapping[str, JsonValue]) -> responses.ChapterItem:
+    return responses.ChapterItem(start_seconds=float(str(value["start_s"])), title=str(value["title"]))
+
+
+def ai_totals(totals: AITotals) -> responses.AITotals:
+    """What AI took."""
+    return responses.AITotals(
+        calls=totals.calls,
+        input_tokens=totals.input_tokens,
+        output_tokens=totals.output_tokens,
+        media_seconds=totals.media_s,
+        cost_usd=totals.cost_usd,
+    )
+
+
+def ai_call(call: AICallRecord) -> responses.AICall:
+    """One call."""
+    return responses.AICall(
+        step=call.step,
+        capability=call.capability,
+        provider=call.provider,
+        model=call.usage.model,
+        prompt_version=call.usage.prompt_version,
+        input_tokens=call.usage.input_tokens,
+        output_tokens=call.usage.output_tokens,
+        media_seconds=call.usage.media_s,
+        cost_usd=call.usage.cost_usd,
+        state="settled" if call.settled else "reserved",
+        at=call.at,
     )
 
 

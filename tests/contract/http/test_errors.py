@@ -79,7 +79,7 @@ async def test_what_is_no_id_is_not_found(operation: Operation, bad: str) -> Non
 @with_ids
 async def test_an_unknown_id_is_not_found(operation: Operation) -> None:
     async with FakeApi().client() as client:
-        response = await client.request(operation.method, path(operation), json={})
+        response = await client.request(operation.method, path(operation), json=operation.body_example or {})
     assert_problem(response, 404, "not_found")
 
 
@@ -89,7 +89,7 @@ async def test_somebody_elses_video_is_not_found(operation: Operation) -> None:
     async with api_.client() as client:
         begun = await begin(client)
         url = path(operation, begun["videoId"])
-        response = await client.request(operation.method, url, json={}, headers=bearer(OTHER))
+        response = await client.request(operation.method, url, json=operation.body_example or {}, headers=bearer(OTHER))
     assert_problem(response, 404, "not_found")
 
 

@@ -297,7 +297,12 @@ async def test_every_post_honours_keys(path: str) -> None:
     if path in CHECKS_FOR_ITSELF:
         pytest.skip("its callers are unknown to the kernel")
     api = FakeApi()
-    url = path.replace("{jobId:uuid}", ID).replace("{videoId:uuid}", ID).replace("{name}", "x")
+    url = (
+        path.replace("{jobId:uuid}", ID)
+        .replace("{videoId:uuid}", ID)
+        .replace("{suggestionId:uuid}", ID)
+        .replace("{name}", "x")
+    )
     async with api.client_of(served(api)) as client:
         response = await client.post(url, json={}, headers={"Idempotency-Key": b"\xe9"})
     assert (response.status_code, response.json()["code"]) == (400, "invalid_idempotency_key")

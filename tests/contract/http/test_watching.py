@@ -89,6 +89,7 @@ async def test_anybody_watches_what_is_unlisted_or_public(visibility: Visibility
                 "language": "de",
                 "title": "Deutsch",
                 "forced": False,
+                "automatic": False,
             }
         ],
     }

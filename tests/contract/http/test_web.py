@@ -339,6 +339,14 @@ async def test_the_instance_says_what_a_front_end_needs_without_a_token() -> Non
         "publicUrl": "http://echo.test",
         "auth": {"url": "https://abc.supabase.co", "key": "sb_publishable_x"},
         "upload": {"maxSizeBytes": 1 << 20, "expiresInSeconds": 3600},
+        "ai": {
+            "transcribe": [],
+            "describe": [],
+            "translate": [],
+            "embed": [],
+            "translateTo": [],
+            "acceptSuggestions": True,
+        },
     }
 
 

@@ -100,8 +100,8 @@ async def test_a_track_comes_back_as_it_was_put_and_is_replaced_by_name(worker, 
 
 
 async def test_a_newer_suggestion_supersedes_the_pending_one_of_its_field(worker, api, alice, video):
-    first, second = new_suggestion(video), new_suggestion(video, value="A night out")
-    tags = new_suggestion(video, "tags", ["one", "two\x00"])
+    first, tags = new_suggestion(video), new_suggestion(video, "tags", ["one", "two\x00"])
+    second = new_suggestion(video, value="A night out")
     async with worker.for_worker() as uow:
         for one in (first, tags, second):
             await uow.suggestions.add(one)

@@ -221,6 +221,166 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/videos/{videoId}/captions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * All captions of a video
+         * @description With the addresses of their files, which carry a playback token.
+         */
+        get: operations["listCaptions"];
+        put?: never;
+        /**
+         * Upload captions
+         * @description The whole of a WebVTT or SubRip file as `text`; which of them it is, is seen from the text.
+         */
+        post: operations["addCaptions"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/videos/{videoId}/captions/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Captions with their text */
+        get: operations["getCaptions"];
+        /**
+         * Change captions
+         * @description All `cues`, in order; fields that are absent stay. No machine changes them again. With `If-Match` the change is made only to the version that the caller has read (else 412).
+         */
+        put: operations["changeCaptions"];
+        post?: never;
+        /**
+         * Delete captions
+         * @description Of captions that came inside the file, only what was edited: the file's own are there again then.
+         */
+        delete: operations["deleteCaptions"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/videos/{videoId}/suggestions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What AI suggests for a video
+         * @description Newest first, with what the video has in the same field now. `state=pending`: those that wait.
+         */
+        get: operations["listSuggestions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/videos/{videoId}/suggestions/rerun": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Ask AI again
+         * @description Runs the steps `transcribe`, `describe` and `translate` again, or those of them that are named, and what depends on them. What a person has written stays; new suggestions wait for a decision.
+         */
+        post: operations["suggestAgain"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/videos/{videoId}/suggestions/{suggestionId}/accept": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Take a suggestion over
+         * @description With `value`: what you have made of it. The field counts as edited by a person from then on.
+         */
+        post: operations["acceptSuggestion"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/videos/{videoId}/suggestions/{suggestionId}/reject": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Turn a suggestion down */
+        post: operations["rejectSuggestion"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/videos/{videoId}/ai-usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What AI took for a video */
+        get: operations["getVideoAiUsage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/users/me/ai-usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What AI took for my videos, by day */
+        get: operations["getMyAiUsage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/stream/video/{videoId}/master.m3u8": {
         parameters: {
             query?: never;
@@ -282,8 +442,28 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Captions as WebVTT */
-        get: operations["getCaptions"];
+        /**
+         * Captions as WebVTT
+         * @description The text; of captions that came inside the file, a signed URL of it.
+         */
+        get: operations["getCaptionsFile"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/stream/video/{videoId}/captions/{name}.srt": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Captions as SubRip */
+        get: operations["getCaptionsSrt"];
         put?: never;
         post?: never;
         delete?: never;
@@ -576,6 +756,82 @@ export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
         /**
+         * AICall
+         * @description One call to an AI provider. ``reserved``: it is not known whether it was billed; the figures are the most it can
+         *         have taken.
+         */
+        AICall: {
+            step: string;
+            capability: string;
+            provider: string;
+            model: string;
+            promptVersion: string;
+            inputTokens: number;
+            outputTokens: number;
+            mediaSeconds: number;
+            costUsd: number;
+            /** @enum {unknown} */
+            state: "reserved" | "settled";
+            at: string;
+        };
+        /**
+         * AIDay
+         * @description What AI took on one day (UTC).
+         */
+        AIDay: {
+            calls: number;
+            inputTokens: number;
+            outputTokens: number;
+            mediaSeconds: number;
+            costUsd: number;
+            /** Format: date */
+            date: string;
+            byProvider: components["schemas"]["AIModelUsage"][];
+        };
+        /**
+         * AIModelUsage
+         * @description What one model of one provider took.
+         */
+        AIModelUsage: {
+            calls: number;
+            inputTokens: number;
+            outputTokens: number;
+            mediaSeconds: number;
+            costUsd: number;
+            provider: string;
+            model: string;
+        };
+        /**
+         * AITotals
+         * @description What AI took: calls, tokens, seconds of sound or picture, and US dollars.
+         */
+        AITotals: {
+            calls: number;
+            inputTokens: number;
+            outputTokens: number;
+            mediaSeconds: number;
+            costUsd: number;
+        };
+        /**
+         * AIUsage
+         * @description What AI took for the caller's videos, newest day first; days without any are left out. ``budgetPerDayUsd`` is
+         *         that of the whole instance.
+         */
+        AIUsage: {
+            today: components["schemas"]["AITotals"];
+            days: components["schemas"]["AIDay"][];
+            budgetPerDayUsd: number;
+            budgetPerVideoUsd: number;
+        };
+        /**
+         * AcceptSuggestionRequest
+         * @description ``value``: what you have made of it, in the shape of the suggestion's; absent: as it is.
+         */
+        AcceptSuggestionRequest: {
+            /** @default null */
+            value?: string | string[] | components["schemas"]["ChapterRequest"][] | null;
+        };
+        /**
          * Alive
          * @description The process serves.
          */
@@ -588,7 +844,7 @@ export interface components {
         };
         /**
          * CaptionItem
-         * @description Captions. ``language``: BCP 47, empty if not known. ``forced``: only what is not in the sound's language.
+         * @description Captions as their owner sees them. ``version`` 0 (and ``srtUrl`` null): kept only as the file that came.
          */
         CaptionItem: {
             name: string;
@@ -596,6 +852,68 @@ export interface components {
             language: string;
             title: string;
             forced: boolean;
+            automatic: boolean;
+            srtUrl: string | null;
+            source: components["schemas"]["CaptionSource"];
+            edited: boolean;
+            provider: string;
+            version: number;
+        };
+        /**
+         * CaptionList
+         * @description All captions of a video.
+         */
+        CaptionList: {
+            items: components["schemas"]["CaptionItem"][];
+        };
+        /**
+         * CaptionSource
+         * @description Where a track came from: inside the file, from an AI provider, or from a person.
+         * @enum {unknown}
+         */
+        CaptionSource: "embedded" | "transcribed" | "translated" | "uploaded";
+        /**
+         * CaptionTrack
+         * @description Captions with their text. ``version`` is also the ETag; ``edited``: a person has changed them, and no machine
+         *         does any more.
+         */
+        CaptionTrack: {
+            name: string;
+            language: string;
+            title: string;
+            forced: boolean;
+            source: components["schemas"]["CaptionSource"];
+            edited: boolean;
+            provider: string;
+            model: string;
+            version: number;
+            /** Format: date-time */
+            updatedAt: string;
+            cues: components["schemas"]["CueItem"][];
+        };
+        /**
+         * CaptionsRequest
+         * @description What captions shall be. A field that is absent (or null) stays as it is.
+         */
+        CaptionsRequest: {
+            /** @default null */
+            cues?: components["schemas"]["CueRequest"][] | null;
+            /** @default null */
+            language?: string | null;
+            /** @default null */
+            title?: string | null;
+        };
+        /**
+         * CaptionsUploadRequest
+         * @description A WebVTT or SubRip file as ``text``. Without a ``name`` one is made of the language.
+         */
+        CaptionsUploadRequest: {
+            text: string;
+            language: string;
+            /** @default  */
+            title?: string;
+            /** @default null */
+            name?: string | null;
         };
         /**
          * ChapterItem
@@ -625,6 +943,32 @@ export interface components {
             error: string;
         };
         /**
+         * CueItem
+         * @description One caption and when it is shown. ``text`` may have several lines.
+         */
+        CueItem: {
+            startSeconds: number;
+            endSeconds: number;
+            text: string;
+        };
+        /**
+         * CueRequest
+         * @description One caption, shown from ``startSeconds`` up to ``endSeconds``. ``text`` may have several lines.
+         */
+        CueRequest: {
+            startSeconds: number;
+            endSeconds: number;
+            text: string;
+        };
+        /**
+         * EvidenceItem
+         * @description A part of the video that a suggestion rests on.
+         */
+        EvidenceItem: {
+            startSeconds: number;
+            endSeconds: number;
+        };
+        /**
          * Instance
          * @description What a front end has to know before anybody has signed in.
          */
@@ -634,6 +978,19 @@ export interface components {
             publicUrl: string;
             auth: components["schemas"]["InstanceAuth"];
             upload: components["schemas"]["InstanceUpload"];
+            ai: components["schemas"]["InstanceAI"];
+        };
+        /**
+         * InstanceAI
+         * @description Which AI providers serve what, in the order in which they are tried.
+         */
+        InstanceAI: {
+            transcribe: string[];
+            describe: string[];
+            translate: string[];
+            embed: string[];
+            translateTo: string[];
+            acceptSuggestions: boolean;
         };
         /**
          * InstanceAuth
@@ -822,6 +1179,19 @@ export interface components {
             step?: string | null;
         };
         /**
+         * ShownCaptions
+         * @description Captions. ``language``: BCP 47, empty if not known. ``forced``: only what is not in the sound's language.
+         *         ``automatic``: as a machine made them.
+         */
+        ShownCaptions: {
+            name: string;
+            url: string;
+            language: string;
+            title: string;
+            forced: boolean;
+            automatic: boolean;
+        };
+        /**
          * SignedUploadUrl
          * @description A new video and where its bytes go. ``uploadUrl`` is a secret: whoever has it may send the file.
          */
@@ -894,6 +1264,51 @@ export interface components {
          * @enum {unknown}
          */
         StepState: "cancelled" | "failed" | "pending" | "queued" | "running" | "skipped" | "succeeded";
+        /**
+         * SuggestAgainRequest
+         * @description Which steps to run again; none: all there are.
+         */
+        SuggestAgainRequest: {
+            /** @default [] */
+            steps?: string[];
+        };
+        /**
+         * Suggestion
+         * @description What AI suggests for a field (``title``, ``description``, ``tags``, ``chapters``, ``language``): text, a list of
+         *         tags, or a list of chapters. ``current``: what the video has now. ``locked``: a person has set that. ``auto``: taken
+         *         over by itself.
+         */
+        Suggestion: {
+            /** Format: uuid */
+            id: string;
+            field: string;
+            value: string | (string | components["schemas"]["ChapterItem"])[];
+            current: string | (string | components["schemas"]["ChapterItem"])[];
+            state: components["schemas"]["SuggestionState"];
+            provider: string;
+            model: string;
+            promptVersion: string;
+            evidence: components["schemas"]["EvidenceItem"][];
+            costUsd: number;
+            locked: boolean;
+            auto: boolean;
+            /** Format: date-time */
+            createdAt: string;
+            decidedAt: string | null;
+        };
+        /**
+         * SuggestionList
+         * @description Suggestions, newest first.
+         */
+        SuggestionList: {
+            items: components["schemas"]["Suggestion"][];
+        };
+        /**
+         * SuggestionState
+         * @description ``edited``: accepted with another value. ``superseded``: a newer one took its place before anybody decided.
+         * @enum {unknown}
+         */
+        SuggestionState: "accepted" | "edited" | "pending" | "rejected" | "superseded";
         /**
          * UploadCompleteRequest
          * @description All bytes were sent. ``storagePath`` is what came with the upload URL. ``checksum`` is that of the file, for
@@ -978,6 +1393,14 @@ export interface components {
             updatedAt: string;
         };
         /**
+         * VideoAIUsage
+         * @description What AI took for one video: the newest calls, and the sums of all.
+         */
+        VideoAIUsage: {
+            items: components["schemas"]["AICall"][];
+            totals: components["schemas"]["AITotals"];
+        };
+        /**
          * VideoDetails
          * @description All that a video's page shows. Addresses carry a playback token and expire; null: not made (yet).
          */
@@ -1016,9 +1439,8 @@ export interface components {
             renditions: components["schemas"]["RenditionItem"][];
             posters: components["schemas"]["PosterItem"][];
             captions: components["schemas"]["CaptionItem"][];
-            suggestions: {
-                [key: string]: string;
-            }[];
+            suggestions: components["schemas"]["Suggestion"][];
+            ai: components["schemas"]["AITotals"];
             publications: {
                 [key: string]: string;
             }[];
@@ -1091,7 +1513,7 @@ export interface components {
             posterUrl: string | null;
             previewUrl: string | null;
             storyboardUrl: string | null;
-            captions: components["schemas"]["CaptionItem"][];
+            captions: components["schemas"]["ShownCaptions"][];
         };
         /**
          * WsTicket
@@ -1652,14 +2074,49 @@ export interface operations {
                      *       ],
                      *       "captions": [
                      *         {
-                     *           "name": "embedded-1",
-                     *           "url": "https://echo.example/api/v1/stream/video/0198f3c2-7b1e-7c3a-9d52-1f0e6a4b8c21/captions/embedded-1.vtt?token=v1.playback-token",
+                     *           "name": "auto-en",
+                     *           "url": "https://echo.example/api/v1/stream/video/0198f3c2-7b1e-7c3a-9d52-1f0e6a4b8c21/captions/auto-en.vtt?token=v1.playback-token",
+                     *           "srtUrl": "https://echo.example/api/v1/stream/video/0198f3c2-7b1e-7c3a-9d52-1f0e6a4b8c21/captions/auto-en.srt?token=v1.playback-token",
+                     *           "source": "transcribed",
+                     *           "automatic": true,
+                     *           "edited": false,
+                     *           "provider": "local",
+                     *           "version": 1,
                      *           "language": "en",
-                     *           "title": "English",
+                     *           "title": "",
                      *           "forced": false
                      *         }
                      *       ],
-                     *       "suggestions": [],
+                     *       "suggestions": [
+                     *         {
+                     *           "id": "0198f3c9-4c1d-7a2b-8e3f-6b5a4c3d2e1f",
+                     *           "field": "title",
+                     *           "value": "A morning at the lake",
+                     *           "current": "holiday",
+                     *           "state": "pending",
+                     *           "provider": "local",
+                     *           "model": "extractive-1",
+                     *           "promptVersion": "1",
+                     *           "evidence": [
+                     *             {
+                     *               "startSeconds": 0.4,
+                     *               "endSeconds": 2.9
+                     *             }
+                     *           ],
+                     *           "costUsd": 0,
+                     *           "locked": false,
+                     *           "auto": false,
+                     *           "createdAt": "2026-03-14T15:09:26Z",
+                     *           "decidedAt": null
+                     *         }
+                     *       ],
+                     *       "ai": {
+                     *         "calls": 2,
+                     *         "inputTokens": 4200,
+                     *         "outputTokens": 610,
+                     *         "mediaSeconds": 62.5,
+                     *         "costUsd": 0.0054
+                     *       },
                      *       "publications": []
                      *     }
                      */
@@ -3801,6 +4258,2454 @@ export interface operations {
             };
         };
     };
+    listCaptions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                videoId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The captions. */
+            200: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "name": "auto-en",
+                     *           "url": "https://echo.example/api/v1/stream/video/0198f3c2-7b1e-7c3a-9d52-1f0e6a4b8c21/captions/auto-en.vtt?token=v1.playback-token",
+                     *           "srtUrl": "https://echo.example/api/v1/stream/video/0198f3c2-7b1e-7c3a-9d52-1f0e6a4b8c21/captions/auto-en.srt?token=v1.playback-token",
+                     *           "source": "transcribed",
+                     *           "automatic": true,
+                     *           "edited": false,
+                     *           "provider": "local",
+                     *           "version": 1,
+                     *           "language": "en",
+                     *           "title": "",
+                     *           "forced": false
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["CaptionList"];
+                };
+            };
+            /** @description Unauthorized: `token_missing`, `token_expired`, `token_invalid`. */
+            401: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    /** @description The challenge (RFC 6750). */
+                    "WWW-Authenticate"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-token_missing",
+                     *       "title": "Token missing",
+                     *       "status": 401,
+                     *       "detail": "What went wrong.",
+                     *       "code": "token_missing",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `not_found`. */
+            404: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-not_found",
+                     *       "title": "Not found",
+                     *       "status": 404,
+                     *       "detail": "What went wrong.",
+                     *       "code": "not_found",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `rate_limited`. */
+            429: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    /** @description Which limit, and when to come back. */
+                    RateLimit?: string;
+                    /** @description How large it is. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Seconds to wait. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-rate_limited",
+                     *       "title": "Rate limited",
+                     *       "status": 429,
+                     *       "detail": "What went wrong.",
+                     *       "code": "rate_limited",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal Server Error: `internal_error`. */
+            500: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-internal_error",
+                     *       "title": "Internal error",
+                     *       "status": 500,
+                     *       "detail": "What went wrong.",
+                     *       "code": "internal_error",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `provider_unavailable`. */
+            503: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    /** @description Seconds to wait. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-provider_unavailable",
+                     *       "title": "Provider unavailable",
+                     *       "status": 503,
+                     *       "detail": "What went wrong.",
+                     *       "code": "provider_unavailable",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    addCaptions: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Any unique text, best a UUID: the request is then done once, however often it is sent. */
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                videoId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "language": "de",
+                 *       "text": "WEBVTT\n\n00:00.400 --> 00:02.900\nHeute Morgen waren wir am See."
+                 *     }
+                 */
+                "application/json": components["schemas"]["CaptionsUploadRequest"];
+            };
+        };
+        responses: {
+            /** @description The captions. */
+            201: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    /** @description Their version, for If-Match. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "name": "auto-en",
+                     *       "language": "en",
+                     *       "title": "",
+                     *       "forced": false,
+                     *       "source": "transcribed",
+                     *       "edited": false,
+                     *       "provider": "local",
+                     *       "model": "whisper-base",
+                     *       "version": 1,
+                     *       "updatedAt": "2026-03-14T15:09:26Z",
+                     *       "cues": [
+                     *         {
+                     *           "startSeconds": 0.4,
+                     *           "endSeconds": 2.9,
+                     *           "text": "We went to the lake\nthis morning."
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["CaptionTrack"];
+                };
+            };
+            /** @description Bad Request: `malformed_json`, `invalid_idempotency_key`. */
+            400: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-malformed_json",
+                     *       "title": "Malformed json",
+                     *       "status": 400,
+                     *       "detail": "What went wrong.",
+                     *       "code": "malformed_json",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized: `token_missing`, `token_expired`, `token_invalid`. */
+            401: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    /** @description The challenge (RFC 6750). */
+                    "WWW-Authenticate"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-token_missing",
+                     *       "title": "Token missing",
+                     *       "status": 401,
+                     *       "detail": "What went wrong.",
+                     *       "code": "token_missing",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `not_found`. */
+            404: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-not_found",
+                     *       "title": "Not found",
+                     *       "status": 404,
+                     *       "detail": "What went wrong.",
+                     *       "code": "not_found",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict: `captions_exist`, `too_many_captions`, `idempotency_in_progress`. */
+            409: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-captions_exist",
+                     *       "title": "Captions exist",
+                     *       "status": 409,
+                     *       "detail": "What went wrong.",
+                     *       "code": "captions_exist",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Entity Too Large: `body_too_large`. */
+            413: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-body_too_large",
+                     *       "title": "Body too large",
+                     *       "status": 413,
+                     *       "detail": "What went wrong.",
+                     *       "code": "body_too_large",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported Media Type: `unsupported_media_type`. */
+            415: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-unsupported_media_type",
+                     *       "title": "Unsupported media type",
+                     *       "status": 415,
+                     *       "detail": "What went wrong.",
+                     *       "code": "unsupported_media_type",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_captions`, `validation_failed`, `idempotency_key_reused`. */
+            422: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-invalid_captions",
+                     *       "title": "Invalid captions",
+                     *       "status": 422,
+                     *       "detail": "What went wrong.",
+                     *       "code": "invalid_captions",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `rate_limited`. */
+            429: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    /** @description Which limit, and when to come back. */
+                    RateLimit?: string;
+                    /** @description How large it is. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Seconds to wait. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-rate_limited",
+                     *       "title": "Rate limited",
+                     *       "status": 429,
+                     *       "detail": "What went wrong.",
+                     *       "code": "rate_limited",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal Server Error: `internal_error`. */
+            500: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-internal_error",
+                     *       "title": "Internal error",
+                     *       "status": 500,
+                     *       "detail": "What went wrong.",
+                     *       "code": "internal_error",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `provider_unavailable`. */
+            503: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    /** @description Seconds to wait. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-provider_unavailable",
+                     *       "title": "Provider unavailable",
+                     *       "status": 503,
+                     *       "detail": "What went wrong.",
+                     *       "code": "provider_unavailable",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    getCaptions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                videoId: string;
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The captions. */
+            200: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    /** @description Their version, for If-Match. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "name": "auto-en",
+                     *       "language": "en",
+                     *       "title": "",
+                     *       "forced": false,
+                     *       "source": "transcribed",
+                     *       "edited": false,
+                     *       "provider": "local",
+                     *       "model": "whisper-base",
+                     *       "version": 1,
+                     *       "updatedAt": "2026-03-14T15:09:26Z",
+                     *       "cues": [
+                     *         {
+                     *           "startSeconds": 0.4,
+                     *           "endSeconds": 2.9,
+                     *           "text": "We went to the lake\nthis morning."
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["CaptionTrack"];
+                };
+            };
+            /** @description Unauthorized: `token_missing`, `token_expired`, `token_invalid`. */
+            401: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    /** @description The challenge (RFC 6750). */
+                    "WWW-Authenticate"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-token_missing",
+                     *       "title": "Token missing",
+                     *       "status": 401,
+                     *       "detail": "What went wrong.",
+                     *       "code": "token_missing",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `not_found`. */
+            404: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-not_found",
+                     *       "title": "Not found",
+                     *       "status": 404,
+                     *       "detail": "What went wrong.",
+                     *       "code": "not_found",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `rate_limited`. */
+            429: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    /** @description Which limit, and when to come back. */
+                    RateLimit?: string;
+                    /** @description How large it is. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Seconds to wait. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-rate_limited",
+                     *       "title": "Rate limited",
+                     *       "status": 429,
+                     *       "detail": "What went wrong.",
+                     *       "code": "rate_limited",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal Server Error: `internal_error`. */
+            500: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-internal_error",
+                     *       "title": "Internal error",
+                     *       "status": 500,
+                     *       "detail": "What went wrong.",
+                     *       "code": "internal_error",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `provider_unavailable`. */
+            503: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    /** @description Seconds to wait. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-provider_unavailable",
+                     *       "title": "Provider unavailable",
+                     *       "status": 503,
+                     *       "detail": "What went wrong.",
+                     *       "code": "provider_unavailable",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    changeCaptions: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The ETag of the version that is being changed. */
+                "If-Match"?: string;
+            };
+            path: {
+                videoId: string;
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "cues": [
+                 *         {
+                 *           "startSeconds": 0.4,
+                 *           "endSeconds": 2.9,
+                 *           "text": "We went to the lake\nthis morning."
+                 *         }
+                 *       ]
+                 *     }
+                 */
+                "application/json": components["schemas"]["CaptionsRequest"];
+            };
+        };
+        responses: {
+            /** @description The captions as they are now. */
+            200: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    /** @description The new version. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "name": "auto-en",
+                     *       "language": "en",
+                     *       "title": "",
+                     *       "forced": false,
+                     *       "source": "transcribed",
+                     *       "edited": false,
+                     *       "provider": "local",
+                     *       "model": "whisper-base",
+                     *       "version": 1,
+                     *       "updatedAt": "2026-03-14T15:09:26Z",
+                     *       "cues": [
+                     *         {
+                     *           "startSeconds": 0.4,
+                     *           "endSeconds": 2.9,
+                     *           "text": "We went to the lake\nthis morning."
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["CaptionTrack"];
+                };
+            };
+            /** @description Bad Request: `invalid_if_match`, `malformed_json`. */
+            400: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-invalid_if_match",
+                     *       "title": "Invalid if match",
+                     *       "status": 400,
+                     *       "detail": "What went wrong.",
+                     *       "code": "invalid_if_match",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized: `token_missing`, `token_expired`, `token_invalid`. */
+            401: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    /** @description The challenge (RFC 6750). */
+                    "WWW-Authenticate"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-token_missing",
+                     *       "title": "Token missing",
+                     *       "status": 401,
+                     *       "detail": "What went wrong.",
+                     *       "code": "token_missing",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `not_found`. */
+            404: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-not_found",
+                     *       "title": "Not found",
+                     *       "status": 404,
+                     *       "detail": "What went wrong.",
+                     *       "code": "not_found",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Precondition Failed: `version_mismatch`. */
+            412: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-version_mismatch",
+                     *       "title": "Version mismatch",
+                     *       "status": 412,
+                     *       "detail": "What went wrong.",
+                     *       "code": "version_mismatch",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Entity Too Large: `body_too_large`. */
+            413: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-body_too_large",
+                     *       "title": "Body too large",
+                     *       "status": 413,
+                     *       "detail": "What went wrong.",
+                     *       "code": "body_too_large",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported Media Type: `unsupported_media_type`. */
+            415: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-unsupported_media_type",
+                     *       "title": "Unsupported media type",
+                     *       "status": 415,
+                     *       "detail": "What went wrong.",
+                     *       "code": "unsupported_media_type",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_captions`, `validation_failed`. */
+            422: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-invalid_captions",
+                     *       "title": "Invalid captions",
+                     *       "status": 422,
+                     *       "detail": "What went wrong.",
+                     *       "code": "invalid_captions",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `rate_limited`. */
+            429: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    /** @description Which limit, and when to come back. */
+                    RateLimit?: string;
+                    /** @description How large it is. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Seconds to wait. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-rate_limited",
+                     *       "title": "Rate limited",
+                     *       "status": 429,
+                     *       "detail": "What went wrong.",
+                     *       "code": "rate_limited",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal Server Error: `internal_error`. */
+            500: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-internal_error",
+                     *       "title": "Internal error",
+                     *       "status": 500,
+                     *       "detail": "What went wrong.",
+                     *       "code": "internal_error",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `provider_unavailable`. */
+            503: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    /** @description Seconds to wait. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-provider_unavailable",
+                     *       "title": "Provider unavailable",
+                     *       "status": 503,
+                     *       "detail": "What went wrong.",
+                     *       "code": "provider_unavailable",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    deleteCaptions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                videoId: string;
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description They are gone. */
+            204: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Unauthorized: `token_missing`, `token_expired`, `token_invalid`. */
+            401: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    /** @description The challenge (RFC 6750). */
+                    "WWW-Authenticate"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-token_missing",
+                     *       "title": "Token missing",
+                     *       "status": 401,
+                     *       "detail": "What went wrong.",
+                     *       "code": "token_missing",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `not_found`. */
+            404: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-not_found",
+                     *       "title": "Not found",
+                     *       "status": 404,
+                     *       "detail": "What went wrong.",
+                     *       "code": "not_found",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict: `captions_embedded`. */
+            409: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-captions_embedded",
+                     *       "title": "Captions embedded",
+                     *       "status": 409,
+                     *       "detail": "What went wrong.",
+                     *       "code": "captions_embedded",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `rate_limited`. */
+            429: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    /** @description Which limit, and when to come back. */
+                    RateLimit?: string;
+                    /** @description How large it is. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Seconds to wait. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-rate_limited",
+                     *       "title": "Rate limited",
+                     *       "status": 429,
+                     *       "detail": "What went wrong.",
+                     *       "code": "rate_limited",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal Server Error: `internal_error`. */
+            500: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-internal_error",
+                     *       "title": "Internal error",
+                     *       "status": 500,
+                     *       "detail": "What went wrong.",
+                     *       "code": "internal_error",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `provider_unavailable`. */
+            503: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    /** @description Seconds to wait. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-provider_unavailable",
+                     *       "title": "Provider unavailable",
+                     *       "status": 503,
+                     *       "detail": "What went wrong.",
+                     *       "code": "provider_unavailable",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listSuggestions: {
+        parameters: {
+            query?: {
+                state?: components["schemas"]["SuggestionState"];
+            };
+            header?: never;
+            path: {
+                videoId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The suggestions. */
+            200: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "id": "0198f3c9-4c1d-7a2b-8e3f-6b5a4c3d2e1f",
+                     *           "field": "title",
+                     *           "value": "A morning at the lake",
+                     *           "current": "holiday",
+                     *           "state": "pending",
+                     *           "provider": "local",
+                     *           "model": "extractive-1",
+                     *           "promptVersion": "1",
+                     *           "evidence": [
+                     *             {
+                     *               "startSeconds": 0.4,
+                     *               "endSeconds": 2.9
+                     *             }
+                     *           ],
+                     *           "costUsd": 0,
+                     *           "locked": false,
+                     *           "auto": false,
+                     *           "createdAt": "2026-03-14T15:09:26Z",
+                     *           "decidedAt": null
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["SuggestionList"];
+                };
+            };
+            /** @description Unauthorized: `token_missing`, `token_expired`, `token_invalid`. */
+            401: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    /** @description The challenge (RFC 6750). */
+                    "WWW-Authenticate"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-token_missing",
+                     *       "title": "Token missing",
+                     *       "status": 401,
+                     *       "detail": "What went wrong.",
+                     *       "code": "token_missing",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `not_found`. */
+            404: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-not_found",
+                     *       "title": "Not found",
+                     *       "status": 404,
+                     *       "detail": "What went wrong.",
+                     *       "code": "not_found",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `validation_failed`. */
+            422: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-validation_failed",
+                     *       "title": "Validation failed",
+                     *       "status": 422,
+                     *       "detail": "What went wrong.",
+                     *       "code": "validation_failed",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `rate_limited`. */
+            429: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    /** @description Which limit, and when to come back. */
+                    RateLimit?: string;
+                    /** @description How large it is. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Seconds to wait. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-rate_limited",
+                     *       "title": "Rate limited",
+                     *       "status": 429,
+                     *       "detail": "What went wrong.",
+                     *       "code": "rate_limited",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal Server Error: `internal_error`. */
+            500: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-internal_error",
+                     *       "title": "Internal error",
+                     *       "status": 500,
+                     *       "detail": "What went wrong.",
+                     *       "code": "internal_error",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `provider_unavailable`. */
+            503: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    /** @description Seconds to wait. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-provider_unavailable",
+                     *       "title": "Provider unavailable",
+                     *       "status": 503,
+                     *       "detail": "What went wrong.",
+                     *       "code": "provider_unavailable",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    suggestAgain: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Any unique text, best a UUID: the request is then done once, however often it is sent. */
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                videoId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                /**
+                 * @example {
+                 *       "steps": [
+                 *         "describe"
+                 *       ]
+                 *     }
+                 */
+                "application/json": components["schemas"]["SuggestAgainRequest"];
+            };
+        };
+        responses: {
+            /** @description It runs again. */
+            202: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "jobId": "0198f3c4-1a2b-7d4e-8f60-5c9d3e7a1b42",
+                     *       "videoId": "0198f3c2-7b1e-7c3a-9d52-1f0e6a4b8c21",
+                     *       "state": "running",
+                     *       "percent": 41.5,
+                     *       "etaSeconds": 38,
+                     *       "queuePosition": null,
+                     *       "cancelRequested": false,
+                     *       "createdAt": "2026-03-14T15:09:26Z",
+                     *       "finishedAt": null,
+                     *       "error": null,
+                     *       "steps": [
+                     *         {
+                     *           "name": "ladder",
+                     *           "state": "running",
+                     *           "attempt": 1,
+                     *           "percent": 35,
+                     *           "optional": false,
+                     *           "startedAt": "2026-03-14T15:09:26Z",
+                     *           "finishedAt": null,
+                     *           "error": null,
+                     *           "skippedReason": null,
+                     *           "warnings": []
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Job"];
+                };
+            };
+            /** @description Bad Request: `malformed_json`, `invalid_idempotency_key`. */
+            400: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-malformed_json",
+                     *       "title": "Malformed json",
+                     *       "status": 400,
+                     *       "detail": "What went wrong.",
+                     *       "code": "malformed_json",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized: `token_missing`, `token_expired`, `token_invalid`. */
+            401: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    /** @description The challenge (RFC 6750). */
+                    "WWW-Authenticate"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-token_missing",
+                     *       "title": "Token missing",
+                     *       "status": 401,
+                     *       "detail": "What went wrong.",
+                     *       "code": "token_missing",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `not_found`. */
+            404: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-not_found",
+                     *       "title": "Not found",
+                     *       "status": 404,
+                     *       "detail": "What went wrong.",
+                     *       "code": "not_found",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict: `ai_not_configured`, `job_unfinished`, `idempotency_in_progress`. */
+            409: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-ai_not_configured",
+                     *       "title": "Ai not configured",
+                     *       "status": 409,
+                     *       "detail": "What went wrong.",
+                     *       "code": "ai_not_configured",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Entity Too Large: `body_too_large`. */
+            413: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-body_too_large",
+                     *       "title": "Body too large",
+                     *       "status": 413,
+                     *       "detail": "What went wrong.",
+                     *       "code": "body_too_large",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported Media Type: `unsupported_media_type`. */
+            415: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-unsupported_media_type",
+                     *       "title": "Unsupported media type",
+                     *       "status": 415,
+                     *       "detail": "What went wrong.",
+                     *       "code": "unsupported_media_type",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `validation_failed`, `idempotency_key_reused`. */
+            422: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-validation_failed",
+                     *       "title": "Validation failed",
+                     *       "status": 422,
+                     *       "detail": "What went wrong.",
+                     *       "code": "validation_failed",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `rate_limited`. */
+            429: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    /** @description Which limit, and when to come back. */
+                    RateLimit?: string;
+                    /** @description How large it is. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Seconds to wait. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-rate_limited",
+                     *       "title": "Rate limited",
+                     *       "status": 429,
+                     *       "detail": "What went wrong.",
+                     *       "code": "rate_limited",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal Server Error: `internal_error`. */
+            500: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-internal_error",
+                     *       "title": "Internal error",
+                     *       "status": 500,
+                     *       "detail": "What went wrong.",
+                     *       "code": "internal_error",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `provider_unavailable`. */
+            503: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    /** @description Seconds to wait. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-provider_unavailable",
+                     *       "title": "Provider unavailable",
+                     *       "status": 503,
+                     *       "detail": "What went wrong.",
+                     *       "code": "provider_unavailable",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    acceptSuggestion: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Any unique text, best a UUID: the request is then done once, however often it is sent. */
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                videoId: string;
+                suggestionId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                /**
+                 * @example {
+                 *       "value": "A day at the lake"
+                 *     }
+                 */
+                "application/json": components["schemas"]["AcceptSuggestionRequest"];
+            };
+        };
+        responses: {
+            /** @description It is taken over. */
+            200: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "0198f3c9-4c1d-7a2b-8e3f-6b5a4c3d2e1f",
+                     *       "field": "title",
+                     *       "value": "A morning at the lake",
+                     *       "current": "holiday",
+                     *       "state": "pending",
+                     *       "provider": "local",
+                     *       "model": "extractive-1",
+                     *       "promptVersion": "1",
+                     *       "evidence": [
+                     *         {
+                     *           "startSeconds": 0.4,
+                     *           "endSeconds": 2.9
+                     *         }
+                     *       ],
+                     *       "costUsd": 0,
+                     *       "locked": false,
+                     *       "auto": false,
+                     *       "createdAt": "2026-03-14T15:09:26Z",
+                     *       "decidedAt": null
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Suggestion"];
+                };
+            };
+            /** @description Bad Request: `malformed_json`, `invalid_idempotency_key`. */
+            400: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-malformed_json",
+                     *       "title": "Malformed json",
+                     *       "status": 400,
+                     *       "detail": "What went wrong.",
+                     *       "code": "malformed_json",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized: `token_missing`, `token_expired`, `token_invalid`. */
+            401: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    /** @description The challenge (RFC 6750). */
+                    "WWW-Authenticate"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-token_missing",
+                     *       "title": "Token missing",
+                     *       "status": 401,
+                     *       "detail": "What went wrong.",
+                     *       "code": "token_missing",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `not_found`. */
+            404: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-not_found",
+                     *       "title": "Not found",
+                     *       "status": 404,
+                     *       "detail": "What went wrong.",
+                     *       "code": "not_found",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict: `suggestion_decided`, `idempotency_in_progress`. */
+            409: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-suggestion_decided",
+                     *       "title": "Suggestion decided",
+                     *       "status": 409,
+                     *       "detail": "What went wrong.",
+                     *       "code": "suggestion_decided",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Entity Too Large: `body_too_large`. */
+            413: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-body_too_large",
+                     *       "title": "Body too large",
+                     *       "status": 413,
+                     *       "detail": "What went wrong.",
+                     *       "code": "body_too_large",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported Media Type: `unsupported_media_type`. */
+            415: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-unsupported_media_type",
+                     *       "title": "Unsupported media type",
+                     *       "status": 415,
+                     *       "detail": "What went wrong.",
+                     *       "code": "unsupported_media_type",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_chapters`, `invalid_suggestion_value`, `validation_failed`, `idempotency_key_reused`. */
+            422: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-invalid_chapters",
+                     *       "title": "Invalid chapters",
+                     *       "status": 422,
+                     *       "detail": "What went wrong.",
+                     *       "code": "invalid_chapters",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `rate_limited`. */
+            429: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    /** @description Which limit, and when to come back. */
+                    RateLimit?: string;
+                    /** @description How large it is. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Seconds to wait. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-rate_limited",
+                     *       "title": "Rate limited",
+                     *       "status": 429,
+                     *       "detail": "What went wrong.",
+                     *       "code": "rate_limited",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal Server Error: `internal_error`. */
+            500: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-internal_error",
+                     *       "title": "Internal error",
+                     *       "status": 500,
+                     *       "detail": "What went wrong.",
+                     *       "code": "internal_error",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `provider_unavailable`. */
+            503: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    /** @description Seconds to wait. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-provider_unavailable",
+                     *       "title": "Provider unavailable",
+                     *       "status": 503,
+                     *       "detail": "What went wrong.",
+                     *       "code": "provider_unavailable",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    rejectSuggestion: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Any unique text, best a UUID: the request is then done once, however often it is sent. */
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                videoId: string;
+                suggestionId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is gone. */
+            200: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "0198f3c9-4c1d-7a2b-8e3f-6b5a4c3d2e1f",
+                     *       "field": "title",
+                     *       "value": "A morning at the lake",
+                     *       "current": "holiday",
+                     *       "state": "pending",
+                     *       "provider": "local",
+                     *       "model": "extractive-1",
+                     *       "promptVersion": "1",
+                     *       "evidence": [
+                     *         {
+                     *           "startSeconds": 0.4,
+                     *           "endSeconds": 2.9
+                     *         }
+                     *       ],
+                     *       "costUsd": 0,
+                     *       "locked": false,
+                     *       "auto": false,
+                     *       "createdAt": "2026-03-14T15:09:26Z",
+                     *       "decidedAt": null
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Suggestion"];
+                };
+            };
+            /** @description Bad Request: `invalid_idempotency_key`. */
+            400: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-invalid_idempotency_key",
+                     *       "title": "Invalid idempotency key",
+                     *       "status": 400,
+                     *       "detail": "What went wrong.",
+                     *       "code": "invalid_idempotency_key",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized: `token_missing`, `token_expired`, `token_invalid`. */
+            401: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    /** @description The challenge (RFC 6750). */
+                    "WWW-Authenticate"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-token_missing",
+                     *       "title": "Token missing",
+                     *       "status": 401,
+                     *       "detail": "What went wrong.",
+                     *       "code": "token_missing",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `not_found`. */
+            404: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-not_found",
+                     *       "title": "Not found",
+                     *       "status": 404,
+                     *       "detail": "What went wrong.",
+                     *       "code": "not_found",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict: `suggestion_decided`, `idempotency_in_progress`. */
+            409: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-suggestion_decided",
+                     *       "title": "Suggestion decided",
+                     *       "status": 409,
+                     *       "detail": "What went wrong.",
+                     *       "code": "suggestion_decided",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `idempotency_key_reused`. */
+            422: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-idempotency_key_reused",
+                     *       "title": "Idempotency key reused",
+                     *       "status": 422,
+                     *       "detail": "What went wrong.",
+                     *       "code": "idempotency_key_reused",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `rate_limited`. */
+            429: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    /** @description Which limit, and when to come back. */
+                    RateLimit?: string;
+                    /** @description How large it is. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Seconds to wait. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-rate_limited",
+                     *       "title": "Rate limited",
+                     *       "status": 429,
+                     *       "detail": "What went wrong.",
+                     *       "code": "rate_limited",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal Server Error: `internal_error`. */
+            500: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-internal_error",
+                     *       "title": "Internal error",
+                     *       "status": 500,
+                     *       "detail": "What went wrong.",
+                     *       "code": "internal_error",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `provider_unavailable`. */
+            503: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    /** @description Seconds to wait. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-provider_unavailable",
+                     *       "title": "Provider unavailable",
+                     *       "status": 503,
+                     *       "detail": "What went wrong.",
+                     *       "code": "provider_unavailable",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    getVideoAiUsage: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                videoId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Calls and sums. */
+            200: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "step": "describe",
+                     *           "capability": "describe",
+                     *           "provider": "gemini",
+                     *           "model": "gemini-3.8-flash",
+                     *           "promptVersion": "1",
+                     *           "inputTokens": 2200,
+                     *           "outputTokens": 510,
+                     *           "mediaSeconds": 0,
+                     *           "costUsd": 0.0036,
+                     *           "state": "settled",
+                     *           "at": "2026-03-14T15:09:26Z"
+                     *         }
+                     *       ],
+                     *       "totals": {
+                     *         "calls": 2,
+                     *         "inputTokens": 4200,
+                     *         "outputTokens": 610,
+                     *         "mediaSeconds": 62.5,
+                     *         "costUsd": 0.0054
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["VideoAIUsage"];
+                };
+            };
+            /** @description Unauthorized: `token_missing`, `token_expired`, `token_invalid`. */
+            401: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    /** @description The challenge (RFC 6750). */
+                    "WWW-Authenticate"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-token_missing",
+                     *       "title": "Token missing",
+                     *       "status": 401,
+                     *       "detail": "What went wrong.",
+                     *       "code": "token_missing",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `not_found`. */
+            404: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-not_found",
+                     *       "title": "Not found",
+                     *       "status": 404,
+                     *       "detail": "What went wrong.",
+                     *       "code": "not_found",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `rate_limited`. */
+            429: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    /** @description Which limit, and when to come back. */
+                    RateLimit?: string;
+                    /** @description How large it is. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Seconds to wait. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-rate_limited",
+                     *       "title": "Rate limited",
+                     *       "status": 429,
+                     *       "detail": "What went wrong.",
+                     *       "code": "rate_limited",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal Server Error: `internal_error`. */
+            500: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-internal_error",
+                     *       "title": "Internal error",
+                     *       "status": 500,
+                     *       "detail": "What went wrong.",
+                     *       "code": "internal_error",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `provider_unavailable`. */
+            503: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    /** @description Seconds to wait. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-provider_unavailable",
+                     *       "title": "Provider unavailable",
+                     *       "status": 503,
+                     *       "detail": "What went wrong.",
+                     *       "code": "provider_unavailable",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    getMyAiUsage: {
+        parameters: {
+            query?: {
+                days?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The days. */
+            200: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "today": {
+                     *         "calls": 2,
+                     *         "inputTokens": 4200,
+                     *         "outputTokens": 610,
+                     *         "mediaSeconds": 62.5,
+                     *         "costUsd": 0.0054
+                     *       },
+                     *       "days": [
+                     *         {
+                     *           "calls": 2,
+                     *           "inputTokens": 4200,
+                     *           "outputTokens": 610,
+                     *           "mediaSeconds": 62.5,
+                     *           "costUsd": 0.0054,
+                     *           "date": "2026-03-14",
+                     *           "byProvider": [
+                     *             {
+                     *               "calls": 2,
+                     *               "inputTokens": 4200,
+                     *               "outputTokens": 610,
+                     *               "mediaSeconds": 62.5,
+                     *               "costUsd": 0.0054,
+                     *               "provider": "gemini",
+                     *               "model": "gemini-3.8-flash"
+                     *             }
+                     *           ]
+                     *         }
+                     *       ],
+                     *       "budgetPerDayUsd": 10,
+                     *       "budgetPerVideoUsd": 1
+                     *     }
+                     */
+                    "application/json": components["schemas"]["AIUsage"];
+                };
+            };
+            /** @description Unauthorized: `token_missing`, `token_expired`, `token_invalid`. */
+            401: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    /** @description The challenge (RFC 6750). */
+                    "WWW-Authenticate"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-token_missing",
+                     *       "title": "Token missing",
+                     *       "status": 401,
+                     *       "detail": "What went wrong.",
+                     *       "code": "token_missing",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `validation_failed`. */
+            422: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-validation_failed",
+                     *       "title": "Validation failed",
+                     *       "status": 422,
+                     *       "detail": "What went wrong.",
+                     *       "code": "validation_failed",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `rate_limited`. */
+            429: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    /** @description Which limit, and when to come back. */
+                    RateLimit?: string;
+                    /** @description How large it is. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Seconds to wait. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-rate_limited",
+                     *       "title": "Rate limited",
+                     *       "status": 429,
+                     *       "detail": "What went wrong.",
+                     *       "code": "rate_limited",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal Server Error: `internal_error`. */
+            500: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-internal_error",
+                     *       "title": "Internal error",
+                     *       "status": 500,
+                     *       "detail": "What went wrong.",
+                     *       "code": "internal_error",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `provider_unavailable`. */
+            503: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    /** @description Seconds to wait. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-provider_unavailable",
+                     *       "title": "Provider unavailable",
+                     *       "status": 503,
+                     *       "detail": "What went wrong.",
+                     *       "code": "provider_unavailable",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     getMasterPlaylist: {
         parameters: {
             query?: never;
@@ -4176,7 +7081,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description One WebVTT file behind a signed URL. */
+            /** @description One WebVTT file. */
             200: {
                 headers: {
                     /** @description The request's id. */
@@ -4331,7 +7236,7 @@ export interface operations {
             };
         };
     };
-    getCaptions: {
+    getCaptionsFile: {
         parameters: {
             query?: never;
             header?: never;
@@ -4343,6 +7248,17 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            /** @description The captions. */
+            200: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/vtt": string;
+                };
+            };
             /** @description Read it there: a signed, expiring URL that answers `Range`. */
             302: {
                 headers: {
@@ -4353,6 +7269,173 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Unauthorized: `token_missing`, `token_expired`, `token_invalid`. */
+            401: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    /** @description The challenge (RFC 6750). */
+                    "WWW-Authenticate"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-token_missing",
+                     *       "title": "Token missing",
+                     *       "status": 401,
+                     *       "detail": "What went wrong.",
+                     *       "code": "token_missing",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `not_found`. */
+            404: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-not_found",
+                     *       "title": "Not found",
+                     *       "status": 404,
+                     *       "detail": "What went wrong.",
+                     *       "code": "not_found",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `validation_failed`. */
+            422: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-validation_failed",
+                     *       "title": "Validation failed",
+                     *       "status": 422,
+                     *       "detail": "What went wrong.",
+                     *       "code": "validation_failed",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `rate_limited`. */
+            429: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    /** @description Which limit, and when to come back. */
+                    RateLimit?: string;
+                    /** @description How large it is. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Seconds to wait. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-rate_limited",
+                     *       "title": "Rate limited",
+                     *       "status": 429,
+                     *       "detail": "What went wrong.",
+                     *       "code": "rate_limited",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal Server Error: `internal_error`. */
+            500: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-internal_error",
+                     *       "title": "Internal error",
+                     *       "status": 500,
+                     *       "detail": "What went wrong.",
+                     *       "code": "internal_error",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `provider_unavailable`. */
+            503: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    /** @description Seconds to wait. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-provider_unavailable",
+                     *       "title": "Provider unavailable",
+                     *       "status": 503,
+                     *       "detail": "What went wrong.",
+                     *       "code": "provider_unavailable",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    getCaptionsSrt: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                videoId: string;
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The captions, to be saved. */
+            200: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/x-subrip": string;
+                };
             };
             /** @description Unauthorized: `token_missing`, `token_expired`, `token_invalid`. */
             401: {
@@ -5572,10 +8655,16 @@ export interface operations {
                      *       "storyboardUrl": null,
                      *       "captions": [
                      *         {
-                     *           "name": "embedded-1",
-                     *           "url": "https://echo.example/api/v1/stream/video/0198f3c2-7b1e-7c3a-9d52-1f0e6a4b8c21/captions/embedded-1.vtt?token=v1.playback-token",
+                     *           "name": "auto-en",
+                     *           "url": "https://echo.example/api/v1/stream/video/0198f3c2-7b1e-7c3a-9d52-1f0e6a4b8c21/captions/auto-en.vtt?token=v1.playback-token",
+                     *           "srtUrl": "https://echo.example/api/v1/stream/video/0198f3c2-7b1e-7c3a-9d52-1f0e6a4b8c21/captions/auto-en.srt?token=v1.playback-token",
+                     *           "source": "transcribed",
+                     *           "automatic": true,
+                     *           "edited": false,
+                     *           "provider": "local",
+                     *           "version": 1,
                      *           "language": "en",
-                     *           "title": "English",
+                     *           "title": "",
                      *           "forced": false
                      *         }
                      *       ]
@@ -5687,6 +8776,23 @@ export interface operations {
                      *       "upload": {
                      *         "maxSizeBytes": 68719476736,
                      *         "expiresInSeconds": 86400
+                     *       },
+                     *       "ai": {
+                     *         "transcribe": [
+                     *           "local"
+                     *         ],
+                     *         "describe": [
+                     *           "gemini",
+                     *           "local"
+                     *         ],
+                     *         "translate": [
+                     *           "gemini"
+                     *         ],
+                     *         "embed": [],
+                     *         "translateTo": [
+                     *           "de"
+                     *         ],
+                     *         "acceptSuggestions": true
                      *       }
                      *     }
                      */
