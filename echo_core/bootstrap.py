@@ -442,7 +442,12 @@ class WorkerProcess:
 async def open_worker(settings: Settings) -> AsyncIterator[WorkerProcess]:
     """Open all that a worker needs."""
     worker = settings.worker
-    slots = {Resource.LIGHT: worker.light_slots, Resource.CPU: worker.cpu_slots, Resource.NET: worker.net_slots}
+    slots = {
+        Resource.LIGHT: worker.light_slots,
+        Resource.CPU: worker.cpu_slots,
+        Resource.NET: worker.net_slots,
+        Resource.AI: worker.ai_slots,
+    }
     async with AsyncExitStack() as stack:
         core = await stack.enter_async_context(_open_core(settings))
         database = await stack.enter_async_context(_engine(settings, core.addresses.worker_url, "echo worker"))

@@ -252,6 +252,7 @@ class WorkerSettings(Section):
     light_slots: int = Field(default=2, ge=0)
     cpu_slots: int = Field(default=1, ge=0)
     net_slots: int = Field(default=4, ge=0)
+    ai_slots: int = Field(default=2, ge=0)
     lease_s: float = Field(default=15.0, gt=0)
     heartbeat_s: float = Field(default=5.0, gt=0)
     watch_s: float = Field(default=0.5, gt=0)

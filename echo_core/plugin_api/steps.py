@@ -21,11 +21,13 @@ from echo_core.plugin_api.transcoder import Segment, Transcoder
 
 
 class Resource(StrEnum):
-    """What a step mainly uses; each class has slots of its own, so that a quick step never waits behind an encode."""
+    """What a step mainly uses; each class has slots of its own, so that a quick step never waits behind an encode, nor
+    a publication behind speech recognition. ``AI``: it asks an AI provider, be that a service or a local model."""
 
     LIGHT = "light"
     CPU = "cpu"
     NET = "net"
+    AI = "ai"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -365,6 +365,7 @@ class WorkerRow(Base):
     cpu_slots: Mapped[int] = mapped_column(Integer, server_default=_ZERO)
     net_slots: Mapped[int] = mapped_column(Integer, server_default=_ZERO)
     expires_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+    ai_slots: Mapped[int] = mapped_column(Integer, server_default=_ZERO)
 
 
 class CaptionTrackRow(Base):

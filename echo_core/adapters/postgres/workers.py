@@ -16,11 +16,14 @@ FORGET_AFTER = timedelta(days=1)
 
 _CHECK_IN = text(
     """
-    insert into echo.workers (name, steps, light_slots, cpu_slots, net_slots, version, expires_at)
-    values (:name, :steps, :light, :cpu, :net, :version, clock_timestamp() + make_interval(secs => :lives_s))
+    insert into echo.workers (name, steps, light_slots, cpu_slots, net_slots, ai_slots, version, expires_at)
+    values (
+        :name, :steps, :light, :cpu, :net, :ai, :version, clock_timestamp() + make_interval(secs => :lives_s)
+    )
     on conflict (name) do update
     set steps = excluded.steps, light_slots = excluded.light_slots, cpu_slots = excluded.cpu_slots,
-        net_slots = excluded.net_slots, seen_at = clock_timestamp(), expires_at = excluded.expires_at
+        net_slots = excluded.net_slots, ai_slots = excluded.ai_slots, seen_at = clock_timestamp(),
+        expires_at = excluded.expires_at
     """
 ).bindparams(
     bindparam("name", type_=Text),
@@ -33,7 +36,7 @@ _CHECK_IN = text(
 _SLOTS = text(
     """
     select coalesce(sum(light_slots), 0) as light, coalesce(sum(cpu_slots), 0) as cpu,
-        coalesce(sum(net_slots), 0) as net
+        coalesce(sum(net_slots), 0) as net, coalesce(sum(ai_slots), 0) as ai
     from echo.workers where expires_at > clock_timestamp()
     """
 )

@@ -216,7 +216,7 @@ class Farm:
             storage_name=self.storage_name,
             transcoder=self.transcoder,
             handlers=self.handlers,
-            slots={Resource.LIGHT: 2, Resource.CPU: cpu, Resource.NET: 1},
+            slots={Resource.LIGHT: 2, Resource.CPU: cpu, Resource.NET: 1, Resource.AI: 1},
             scratch=self.tmp_path / "scratch" / name,
             worker=name,
             bus=bus,

@@ -107,6 +107,32 @@ async def test_light_steps_never_wait_behind_encodes(farm: Farm) -> None:
         stuck.set()
 
 
+@pytest.mark.parametrize("slow", list(Resource))
+async def test_a_slow_step_delays_none_of_another_class(farm: Farm, slow: Resource) -> None:
+    """Every slot of one class is taken, speech recognition for example, and more of it waits."""
+    stuck = asyncio.Event()
+
+    async def for_ever(context: StepContext) -> StepResult:
+        await stuck.wait()
+        return StepResult()
+
+    others = [resource for resource in Resource if resource is not slow]
+    farm.use(
+        single(for_ever, name="slow", produces=("slow",), resource=slow),
+        *(single(probe, name=f"on_{other}", produces=(f"{other}",), resource=other) for other in others),
+    )
+    async with farm.worker():
+        jobs = [await farm.submit() for _ in range(4)]
+        await farm.until(jobs[0].id, lambda j: j.step_named("slow").state is StepState.RUNNING)
+        for job in jobs:
+            for other in others:
+                name = f"on_{other}"
+                ended = await farm.until(job.id, lambda j, n=name: j.step_named(n).state is StepState.SUCCEEDED)
+        assert not ended.state.finished
+        assert StepState.QUEUED in [(await farm.job(job.id)).step_named("slow").state for job in jobs]
+        stuck.set()
+
+
 async def test_remaining_time_is_unknown_without_a_worker_and_known_with_one(farm: Farm) -> None:
     a_light_probe_and_an_encode(farm)
     async with farm.worker():

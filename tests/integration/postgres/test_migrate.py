@@ -229,6 +229,57 @@ def test_artefacts_that_were_there_are_kept_by_the_storage_of_their_source():
     assert len(forced) == len(secured) > 1
 
 
+A_WORKER_AND_A_STEP = """
+insert into echo.workers (name, steps, light_slots, cpu_slots, net_slots, version, expires_at)
+values ('old', '{}', 1, 2, 3, '1', now() + interval '1 hour');
+with made as (
+    insert into echo.videos (id, owner_id, status, title, filename, content_type)
+    values (gen_random_uuid(), gen_random_uuid(), 'ready', 'Old', 'a.mp4', 'video/mp4') returning id, owner_id
+), worked as (
+    insert into echo.jobs (id, video_id, owner_id, kind, state)
+    select gen_random_uuid(), id, owner_id, 'process', 'running' from made returning id, owner_id
+)
+insert into echo.steps (
+    id, job_id, owner_id, name, position, resource, optional, max_attempts, first_delay_s, max_delay_s, timeout_s,
+    timeout_per_media_s, weight, consumes, produces, state, run_at
+)
+select gen_random_uuid(), id, owner_id, resource, 1, resource, false, 3, 1, 1, 60, 0, 1, '{}', '{}', 'queued', now()
+from worked, unnest(array['light', 'cpu', 'net']) as resource
+"""
+
+
+def test_steps_of_ai_come_to_a_database_with_steps_and_workers():
+    """Also where the login that migrates is no superuser: the function that it drops belongs to another role."""
+    with postgres_server() as server:
+        server.run("create database hosted")
+        server.run(MANAGED, database="hosted")
+        server.run("alter database hosted owner to hosted")
+        hosted = Database(server, "hosted")
+        owner_url = server.url("hosted", user="hosted", password="hosted")
+        asyncio.run(upgrade(owner_url, "0016"))
+        asyncio.run(execute(hosted.owner_url, A_WORKER_AND_A_STEP))
+        hosted.migrate(owner_url)
+        asyncio.run(query(hosted.owner_url, "update echo.steps set resource = 'ai' where resource = 'net'"))
+        asyncio.run(query(hosted.owner_url, "update echo.workers set ai_slots = 7"))
+        with pytest.raises(asyncpg.CheckViolationError):
+            asyncio.run(query(hosted.owner_url, "update echo.steps set resource = 'other'"))
+        told = asyncio.run(asyncio.wait_for(outlook_slots(hosted.owner_url), 30))
+    assert told == {"light": 1, "cpu": 2, "ai": 7}
+
+
+async def outlook_slots(url) -> dict[str, int]:
+    connection = await asyncpg.connect(url)
+    try:
+        jobs = [row["id"] for row in await connection.fetch("select id from echo.jobs")]
+        await connection.execute("set role service_role")
+        rows = await connection.fetch(
+            "select s.resource, o.slots from echo.queue_outlook($1) o join echo.steps s on s.id = o.step_id", jobs
+        )
+        return {row["resource"]: row["slots"] for row in rows}
+    finally:
+        await connection.close()
+
+
 async def upgrade(url, revision) -> None:
     async with open_engine(url, statement_timeout_s=0) as engine, engine.connect() as connection:
         await connection.execution_options(isolation_level="READ COMMITTED")
@@ -460,10 +511,21 @@ def test_code_refuses_a_database_that_was_never_migrated(postgres):
     assert caught.value.code == "migrations_pending"
 
 
-async def test_code_works_with_a_newer_schema_that_only_adds(database, monkeypatch):
+@pytest.mark.usefixtures("database")  # its migrations have given the logins their passwords
+async def test_code_works_with_a_newer_schema_that_only_adds(postgres, monkeypatch):
     """The code of the version before, while an instance is being upgraded."""
-    monkeypatch.setattr(schema, "code_revision", lambda: "0003")
-    await check(database)
+    with postgres.database() as upgraded:
+        await upgrade(upgraded.owner_url, "0016")
+        monkeypatch.setattr(schema, "code_revision", lambda: "0003")
+        await check(upgraded)
+
+
+async def test_code_that_knows_no_steps_of_ai_is_told_to_stop(database, monkeypatch):
+    """It could not read their jobs."""
+    monkeypatch.setattr(schema, "code_revision", lambda: "0016")
+    with pytest.raises(SchemaError) as caught:
+        await check(database)
+    assert caught.value.code == "database_newer"
 
 
 def test_code_refuses_a_schema_from_which_what_it_needs_was_removed(postgres, monkeypatch):

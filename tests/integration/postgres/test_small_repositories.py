@@ -296,8 +296,8 @@ async def test_queue_statistics_count_everybody(api, worker, alice, bob, stored)
     async with worker.for_worker() as uow:
         before, step_id = await uow.jobs.claim_candidate(Resource.LIGHT)
         await uow.jobs.save(before, before.claimed(step_id, worker="w", now=await uow.jobs.now(), lease_s=9))
-    light, cpu, net = await api.queue_statistics()
+    light, cpu, net, ai = await api.queue_statistics()
     assert (light.resource, light.queued, light.running) == ("light", 1, 1)
     assert light.oldest_age_s > 0
     assert (cpu.resource, cpu.queued, cpu.oldest_age_s, cpu.running) == ("cpu", 0, 0.0, 0)
-    assert net.resource == "net"
+    assert (net.resource, ai.resource) == ("net", "ai")
