@@ -460,7 +460,7 @@ def enrichment_steps(
             consumes=(MEDIA,),
             produces=(product,),
             after=after,
-            resource=Resource.NET,
+            resource=Resource.AI,
             timeout_s=1800.0,
             timeout_per_media_s=per_media_s,
             retry=RetryPolicy(max_attempts=4, first_delay_s=15.0, max_delay_s=900.0),
