@@ -98,7 +98,7 @@ class Child:
                     return message
                 on_progress(message["progress"])
         except (BrokenPipeError, ConnectionResetError):
-            pass  # noqa: S110 - it has ended; how is told below
+            self._kill()  # it has ended or is about to; how is told below
         code = await process.wait()
         reason = "the system ended it, most likely for want of memory" if code == KILLED else f"exit code {code}"
         raise UnavailableError(

@@ -48,8 +48,10 @@ class Recogniser:
         return {"speech_s": seconds, "languages": {code: round(float(share), 4) for code, share in likely}}
 
     def transcribe(self, request: dict[str, Any], tell: Callable[[float], None]) -> dict[str, Any]:
-        """Segments of the sound in ``path``, in its own seconds, up to ``end_s``: all of it where ``last``, else up to a
-        silence near its end."""
+        """Segments of the sound in ``path``, in its own seconds, up to ``end_s``.
+
+        That is its end where ``last``, else a silence near it.
+        """
         sound = _read(Path(request["path"]))
         spoken = _speech(sound)
         if not request["last"]:

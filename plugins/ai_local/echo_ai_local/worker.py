@@ -1,7 +1,8 @@
 """The process that listens: JSON lines in, JSON lines out, one request at a time.
 
-Started as ``python -m echo_ai_local.worker SETTINGS``. Ends as soon as its stdin is closed, which is also what the death
-of its parent does. Answers are ``{"progress": fraction}``, then ``{"result": ...}`` or ``{"error": kind, "message": ...}``.
+Started as ``python -m echo_ai_local.worker SETTINGS``. Ends as soon as its stdin is closed, which is also what the
+death of its parent does. Answers are ``{"progress": fraction}``, then ``{"result": ...}`` or
+``{"error": kind, "message": ...}``.
 """
 
 from __future__ import annotations
