@@ -22,17 +22,17 @@ class Call:
         self.scratch = scratch
         self.kept: dict[str, JsonObject] = {}
         self.progress: list[float] = []
-        self.on_remember: Callable[[str], None] = lambda _: None
+        self.on_progress: Callable[[], None] = lambda: None
 
     async def recall(self, key: str) -> JsonObject | None:
         return self.kept.get(key)
 
     async def remember(self, key: str, value: JsonObject) -> None:
         self.kept[key] = value
-        self.on_remember(key)
 
     def report_progress(self, fraction: float) -> None:
         self.progress.append(fraction)
+        self.on_progress()
 
     @asynccontextmanager
     async def reserve(self, at_most: object) -> AsyncIterator[None]:

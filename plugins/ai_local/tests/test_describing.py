@@ -6,7 +6,7 @@ TOPICS = {
     "bread": "The bread dough needs flour and water. Knead the bread dough until the flour is smooth. "
     "Bake the bread in a hot oven. A crust on the bread means the oven was hot enough. Flour gives bread its taste.",
     "orbit": "A satellite in orbit falls around the planet. The orbit of a satellite depends on its speed. "
-    "Rockets lift the satellite into orbit. Without fuel a satellite leaves its orbit. The planet pulls each satellite.",
+    "Rockets lift the satellite into orbit. Without fuel a satellite leaves it. The planet pulls each satellite.",
     "violin": "The violin has four strings. A violin bow is made of horse hair. Strings of the violin are tuned in "
     "fifths. The bow moves over the strings. Paganini played the violin like nobody else.",
 }
