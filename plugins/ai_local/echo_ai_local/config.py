@@ -25,7 +25,7 @@ class LocalAIConfig(BaseModel):
     nice: int = Field(10, ge=0, le=19, description="lowers the priority of its process")
     beam_size: int = Field(5, ge=1, le=10, description="guesses that are followed at once; 1 is faster, less accurate")
     memory_limit_bytes: int = Field(2048 * MIB, ge=512 * MIB, description="memory that its process may ask for")
-    slice_s: float = Field(300.0, ge=30, le=1200, description="seconds of sound at a time; each is kept when done")
+    slice_s: float = Field(180.0, ge=30, le=1200, description="seconds of sound at a time; each is kept when done")
     slice_timeout_factor: float = Field(20.0, gt=0, description="seconds of work allowed per second of sound")
     idle_s: float = Field(60.0, ge=0, description="the process ends when nobody needed it for so long")
 
