@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from echo_ai_local.config import LocalAIConfig
 from echo_identity_local.config import IdentityConfig
 from echo_storage_gcs.config import GcsConfig
 from echo_storage_local.config import LocalStorageConfig
@@ -21,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 ECHO_TOML = ROOT / "echo.toml"
 REFERENCE = ROOT / "docs" / "configuration.md"
 BUNDLED: dict[str, type[BaseModel]] = {
+    "ai_local": LocalAIConfig,
     "identity_local": IdentityConfig,
     "storage_gcs": GcsConfig,
     "storage_local": LocalStorageConfig,

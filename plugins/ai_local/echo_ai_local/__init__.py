@@ -1,0 +1,1 @@
+"""Speech recognition and description of videos on this machine."""
