@@ -287,7 +287,7 @@ class DescribeStep(EnrichmentStep):
             )
         )
         outside = signed.url.startswith("https://") and not signed.url.startswith(f"{self.work.public_url}/")
-        uri = getattr(storage, "object_uri", lambda *a: "")(video.source_key, generation)
+        uri = storage.object_uri(video.source_key)
         if not outside and not uri:
             return None
         return VideoAddress(uri=uri, url=signed.url if outside else "", content_type=video.content_type)

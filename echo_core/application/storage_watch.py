@@ -119,6 +119,10 @@ class WatchedStorage(StorageBackend):
         """See the contract."""
         return self._storage.fetch_takes_bytes(size_bytes, directory)
 
+    def object_uri(self, key: str) -> str:
+        """See the contract."""
+        return self._storage.object_uri(key)
+
     async def list(self, request: ListObjects) -> ObjectPage:
         """See the contract."""
         return await self._watched(self._storage.list(request))

@@ -283,6 +283,11 @@ class StorageBackend(ABC):
         """What ``fetch_file`` of so large an object takes of the disk of ``directory``: nothing where it can link."""
         return size_bytes
 
+    def object_uri(self, key: str) -> str:
+        """The storage's own address of an object, for other services of the same vendor (``gs://bucket/key``); empty:
+        there is none."""
+        return ""
+
     async def abort_upload(self, request: UploadRef) -> None:
         """Drop an unfinished upload (S10)."""
         raise NotSupportedError("This storage cannot abort an upload.")

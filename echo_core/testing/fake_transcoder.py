@@ -274,19 +274,22 @@ class FakeTranscoder(Transcoder):
         return Storyboard(sheets=sheets, tiles=tiles)
 
     async def extract_audio(self, request: ExtractAudioRequest) -> ExtractedAudio:
-        """Silence of the right length."""
+        """Silence of the right length; called Opus where that was asked for."""
         await self._begin("extract_audio")
         if not request.media.audio:
             raise InvalidRequestError("The video has no sound.", code="media_no_audio")
-        path = request.out_dir / "speech.wav"
+        end_s = request.media.duration_s if request.end_s is None else min(request.end_s, request.media.duration_s)
+        length_s = end_s - request.start_s
+        kind = "wav" if request.codec == "wav" else "ogg"
+        path = request.out_dir / f"speech-{len(self.calls)}.{kind}"
         with wave.open(str(path), "wb") as file:
             file.setnchannels(1)
             file.setsampwidth(2)
             file.setframerate(SPEECH_RATE_HZ)
-            file.writeframes(bytes(2 * round(SPEECH_RATE_HZ * request.media.duration_s)))
+            file.writeframes(bytes(2 * round(SPEECH_RATE_HZ * length_s)))
         await self._finish()
         request.on_progress(1.0)
-        return ExtractedAudio(path=path, content_type="audio/wav", duration_s=request.media.duration_s)
+        return ExtractedAudio(path=path, content_type=f"audio/{kind}", duration_s=length_s)
 
     async def _begin(self, method: str) -> None:
         self.calls.append(method)

@@ -475,3 +475,8 @@ class TranscoderTests:
         sound = await transcoder.extract_audio(request)
         assert sound.duration_s == pytest.approx(media.duration_s, abs=0.2)
         assert sound.path.stat().st_size > 0
+        half_s = media.duration_s / 2
+        part = await transcoder.extract_audio(replace(request, start_s=half_s / 2, end_s=half_s))
+        assert part.duration_s == pytest.approx(half_s / 2, abs=0.02)
+        assert part.path != sound.path, "a second cut does not replace the first"
+        assert sound.path.stat().st_size > part.path.stat().st_size > 0

@@ -328,6 +328,10 @@ class GcsStorage(StorageBackend):
         """See the contract."""
         await self.calls.run(self._transfers.delete, validate_key(key))
 
+    def object_uri(self, key: str) -> str:
+        """What Google's other services call the object."""
+        return f"gs://{self.bucket.name}/{key}"
+
     async def check(self) -> None:
         """Raise unless the bucket answers and lets Echo read: by one request of the cheap class."""
         with suppress(NotFoundError):

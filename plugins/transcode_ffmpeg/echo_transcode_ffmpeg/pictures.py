@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 import ffmpeg
 
@@ -43,6 +45,11 @@ MAX_TILE_ASPECT = 3.0
 SPEECH_RATE_HZ = 16_000
 SPEECH_BYTES_PER_S = SPEECH_RATE_HZ * 2
 WAV_HEADER_BYTES = 44
+SPEECH_ENCODER = "libopus"
+SPEECH_OPTIONS: dict[str, dict[str, str]] = {
+    "wav": {"f": "wav", "c:a": "pcm_s16le"},
+    "opus": {"f": "ogg", "c:a": SPEECH_ENCODER, "b:a": "24k", "application": "voip"},
+}
 CUE = b" --> "
 
 
@@ -118,17 +125,30 @@ async def storyboard(tools: Tools, config: FfmpegConfig, request: StoryboardRequ
 
 
 async def extract_audio(tools: Tools, config: FfmpegConfig, request: ExtractAudioRequest) -> ExtractedAudio:
-    """16 kHz mono WAV; silence where the source's sound has gaps, so that times stay those of the video."""
+    """16 kHz mono, WAV or Opus; silence where the source's sound has gaps, so that times stay those of the video."""
     if not request.media.audio:
         raise InvalidRequestError("The video has no sound.", code="media_no_audio")
-    path = request.out_dir / "speech.wav"
-    source = ffmpeg.input(arguments.file_url(request.path), **arguments.INPUT)
+    if request.codec == "opus" and SPEECH_ENCODER not in tools.encoders:
+        raise NotSupportedError(f"This ffmpeg cannot make Opus: it lacks the encoder {SPEECH_ENCODER}.")
+    end_s = request.media.duration_s if request.end_s is None else min(request.end_s, request.media.duration_s)
+    length_s = end_s - request.start_s
+    if not 0 <= request.start_s < end_s:
+        raise InvalidRequestError(
+            f"There is no sound from {request.start_s:g} to {end_s:g} s in a video of {request.media.duration_s:g} s.",
+            code="media_no_such_part",
+        )
+    path = request.out_dir / f"speech-{uuid4().hex}.{'wav' if request.codec == 'wav' else 'ogg'}"
+    part = {"ss": f"{request.start_s:.3f}", "t": f"{length_s:.3f}"} if request.start_s or request.end_s else {}
+    source = ffmpeg.input(arguments.file_url(request.path), **part, **arguments.INPUT)
     stream = source[f"a:{request.media.audio[0].index}"].filter(
         "aresample", SPEECH_RATE_HZ, **{"async": 1, "first_pts": 0}
     )
-    options: dict[str, Any] = {"f": "wav", "c:a": "pcm_s16le", "ac": 1, "ar": SPEECH_RATE_HZ, "vn": None}
+    if part:
+        stream = stream.filter("apad", whole_dur=f"{length_s:.3f}").filter("atrim", end=f"{length_s:.3f}")
+    options: dict[str, Any] = {"ac": 1, "ar": SPEECH_RATE_HZ, "vn": None, **SPEECH_OPTIONS[request.codec]}
     options |= {"bitexact": None, **arguments.NO_METADATA}
-    runner = Runner(tools=tools, config=config, path=request.path, media=request.media)
+    media = replace(request.media, duration_s=length_s)
+    runner = Runner(tools=tools, config=config, path=request.path, media=media)
     await runner.run(
         compile_argv(tools, [ffmpeg.output(stream, path.name, **options)]),
         out_dir=request.out_dir,
@@ -137,6 +157,8 @@ async def extract_audio(tools: Tools, config: FfmpegConfig, request: ExtractAudi
         patience=PICTURES,
         on_progress=request.on_progress,
     )
+    if request.codec == "opus":
+        return ExtractedAudio(path=path, content_type="audio/ogg", duration_s=length_s)
     duration_s = max(0, path.stat().st_size - WAV_HEADER_BYTES) / SPEECH_BYTES_PER_S
     return ExtractedAudio(path=path, content_type="audio/wav", duration_s=duration_s)
 

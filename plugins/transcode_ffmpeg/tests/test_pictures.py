@@ -1,7 +1,9 @@
 """Posters, storyboards and sound for speech recognition."""
 
+import dataclasses
 import re
 import wave
+from array import array
 from pathlib import Path
 
 import av
@@ -17,6 +19,7 @@ from echo_core.plugin_api import (
     ExtractAudioRequest,
     ExtractSubtitlesRequest,
     InspectRequest,
+    InvalidRequestError,
     Picture,
     Poster,
     PosterRequest,
@@ -185,6 +188,46 @@ async def test_late_sound_keeps_its_time_for_speech(work: Work, make_clip: MakeC
     path = make_clip("late_sound.mp4")
     request = ExtractAudioRequest(path=path, media=await work.inspect(path), out_dir=work.out_dir())
     assert (await work.transcoder.extract_audio(request)).duration_s == pytest.approx(6.5, abs=0.1)
+
+
+def loudest_s(path: Path) -> float:
+    """When the loudest moment of a WAV is, in seconds."""
+    with wave.open(str(path)) as file:
+        samples = array("h", file.readframes(file.getnframes()))
+    return max(range(len(samples)), key=lambda n: abs(samples[n])) / 16_000
+
+
+async def test_a_cut_of_the_sound_begins_where_it_was_asked_to(work: Work, make_clip: MakeClip) -> None:
+    path = make_clip("flash_beep.mp4")
+    media = await work.inspect(path)
+    whole = ExtractAudioRequest(path=path, media=media, out_dir=work.out_dir())
+    beep_s = loudest_s((await work.transcoder.extract_audio(whole)).path)
+    start_s = 1.5
+    cut = await work.transcoder.extract_audio(dataclasses.replace(whole, start_s=start_s, end_s=2.5))
+    assert cut.duration_s == pytest.approx(1.0, abs=0.001)
+    assert 1.95 <= beep_s <= 2.25
+    assert loudest_s(cut.path) == pytest.approx(beep_s - start_s, abs=0.2)
+
+
+async def test_a_cut_before_late_sound_is_silence_of_its_length(work: Work, make_clip: MakeClip) -> None:
+    path = make_clip("late_sound.mp4")
+    request = ExtractAudioRequest(
+        path=path, media=await work.inspect(path), out_dir=work.out_dir(), start_s=0.2, end_s=1.2
+    )
+    sound = await work.transcoder.extract_audio(request)
+    assert sound.duration_s == pytest.approx(1.0, abs=0.001)
+    with wave.open(str(sound.path)) as file:
+        assert max(map(abs, array("h", file.readframes(file.getnframes())))) < 10
+
+
+async def test_sound_is_a_tenth_as_large_as_opus_and_says_so_where_it_cannot(work: Work, make_clip: MakeClip) -> None:
+    path = make_clip("flash_beep.mp4")
+    request = ExtractAudioRequest(path=path, media=await work.inspect(path), out_dir=work.out_dir(), codec="opus")
+    sound = await work.transcoder.extract_audio(request)
+    assert (sound.content_type, sound.path.read_bytes()[:4]) == ("audio/ogg", b"OggS")
+    with pytest.raises(InvalidRequestError) as refused:
+        await work.transcoder.extract_audio(dataclasses.replace(request, start_s=1e6))
+    assert refused.value.code == "media_no_such_part"
 
 
 async def test_preview_keeps_to_the_smallest_limit_of_memory(make_clip: MakeClip, tmp_path: Path) -> None:
