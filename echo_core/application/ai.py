@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from echo_core.application.ports import WorkerUnitsOfWork
-from echo_core.domain.ai_calls import Budgets, NewAICall
+from echo_core.domain.ai_calls import Budgets, NewAICall, RememberedPart
 from echo_core.domain.ids import AICallId, UserId, VideoId, new_ai_call_id
 from echo_core.plugin_api.ai import (
     AIProvider,
@@ -139,7 +139,7 @@ class StepCall:
     async def recall(self, key: str) -> JsonObject | None:
         """What an earlier try has remembered for the same source under this key."""
         async with self.units_of_work.for_worker() as uow:
-            return await uow.ai_calls.recall(self.video_id, self.provider, _checked_key(key), self.source)
+            return await uow.ai_calls.recall(self._part(key))
 
     async def remember(self, key: str, value: JsonObject) -> None:
         """Keep a finished part. Raises ``InvalidRequestError`` (``ai_part_too_large``)."""
@@ -151,19 +151,22 @@ class StepCall:
                 remedy="Its plugin should work in smaller parts; tell its author.",
             )
         async with self.units_of_work.for_worker() as uow:
-            await uow.ai_calls.remember(
-                self.video_id, self.owner_id, self.provider, _checked_key(key), self.source, value
-            )
+            await uow.ai_calls.remember(self._part(key), self.owner_id, value)
 
     def report_progress(self, fraction: float) -> None:
         """Tell the done fraction, 0.0 to 1.0."""
         self.on_progress(fraction)
 
-
-def _checked_key(key: str) -> str:
-    if not 0 < len(key) <= MAX_KEY_CHARS:
-        raise ValueError(f"keys of remembered parts have 1 to {MAX_KEY_CHARS} characters; this has {len(key)}")
-    return key
+    def _part(self, key: str) -> RememberedPart:
+        if not 0 < len(key) <= MAX_KEY_CHARS:
+            raise ValueError(f"keys of remembered parts have 1 to {MAX_KEY_CHARS} characters; this has {len(key)}")
+        return RememberedPart(
+            video_id=self.video_id,
+            capability=self.capability.value,
+            provider=self.provider,
+            key=key,
+            source=self.source,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -185,6 +185,7 @@ class TranscribeStep(EnrichmentStep):
                 )
             if said.language:
                 await self._language(uow, context, said, answer.provider)
+            await uow.ai_calls.forget(video.id, self.capability.value)
         transcript = context.scratch / "transcript.json"
         await asyncio.to_thread(transcript.write_bytes, msgspec.json.encode(said))
         return StepResult(
@@ -260,6 +261,7 @@ class DescribeStep(EnrichmentStep):
                 usage=usage,
                 accept=self.work.accept,
             )
+            await uow.ai_calls.forget(video.id, self.capability.value)
         return StepResult(output={"fields": sorted(values), "provider": answer.provider}, warnings=warnings)
 
     async def _frames(self, context: StepContext) -> tuple[Frame, ...]:
@@ -321,6 +323,8 @@ class TranslateStep(EnrichmentStep):
                 await uow.events.add([video_event("video.updated", await uow.videos.get(video.id))])
             made.append(translated.name)
             context.report_progress((number + 1) / len(wanted))
+        async with kernel_run(context).under_lease() as uow:
+            await uow.ai_calls.forget(video.id, self.capability.value)
         return StepResult(output={"tracks": made}, warnings=warnings)
 
     async def _translated(

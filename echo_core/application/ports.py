@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
-from echo_core.domain.ai_calls import AICallRecord, AIDay, AITotals, Budgets, NewAICall
+from echo_core.domain.ai_calls import AICallRecord, AIDay, AITotals, Budgets, NewAICall, RememberedPart
 from echo_core.domain.artefacts import Artefact
 from echo_core.domain.caption_tracks import CaptionTrack
 from echo_core.domain.ids import AICallId, JobId, StepId, SuggestionId, UserId, VideoId
@@ -439,13 +439,14 @@ class AICallRepository(Protocol):
     async def days(self, owner_id: UserId, days: int) -> Sequence[AIDay]:
         """An owner's by day and model, newest day first; today is the first of so many days."""
 
-    async def recall(self, video_id: VideoId, provider: str, key: str, source: str) -> JsonObject | None:
+    async def recall(self, part: RememberedPart) -> JsonObject | None:
         """What was remembered of this source (worker only)."""
 
-    async def remember(
-        self, video_id: VideoId, owner_id: UserId, provider: str, key: str, source: str, value: JsonObject
-    ) -> None:
+    async def remember(self, part: RememberedPart, owner_id: UserId, value: JsonObject) -> None:
         """Keep; what was there of the same key is replaced (worker only)."""
+
+    async def forget(self, video_id: VideoId, capability: str) -> None:
+        """The whole has been done: its parts are needed no more (worker only)."""
 
 
 class UnitOfWork(Protocol):

@@ -23,6 +23,17 @@ class NewAICall:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RememberedPart:
+    """Which part of a provider's work on a video; ``source`` tells the bytes that it was made of."""
+
+    video_id: VideoId
+    capability: str
+    provider: str
+    key: str
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AICallRecord:
     """A call. Until it is ``settled``, ``usage`` is what was set aside for it: nobody knows whether it was billed."""
 

@@ -136,7 +136,8 @@ class AICall(Protocol):
         """What an earlier try has remembered for the same source under this key."""
 
     async def remember(self, key: str, value: JsonObject) -> None:
-        """Keep a finished part (up to 1 MiB of JSON) until the video is deleted or its source changes."""
+        """Keep a finished part (up to 1 MiB of JSON) until the whole request has been answered and stored, the source
+        changes, or the video is deleted: whoever asks again after that wants another answer."""
 
     def report_progress(self, fraction: float) -> None:
         """Tell the done fraction, 0.0 to 1.0. Cheap."""

@@ -164,12 +164,13 @@ def upgrade() -> None:
     op.create_index("ix_ai_calls_at", "ai_calls", ["at"], schema="echo")
     _of_video(
         "ai_checkpoints",
+        sa.Column("capability", sa.Text(), nullable=False),
         sa.Column("provider", sa.Text(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("source", sa.Text(), nullable=False),
         sa.Column("value", JSONB(), nullable=False),
         sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=NOW),
-        sa.PrimaryKeyConstraint("video_id", "provider", "key", name="pk_ai_checkpoints"),
+        sa.PrimaryKeyConstraint("video_id", "capability", "provider", "key", name="pk_ai_checkpoints"),
     )
     for table, grants in USER_GRANTS.items():
         _secure(table, grants)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Double, Integer, Text, Uuid, bindparam, literal_column, select, text
+from sqlalchemy import Double, Integer, Text, Uuid, bindparam, delete, literal_column, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from echo_core.adapters.postgres.queries import Query
 from echo_core.adapters.postgres.tables import AICallRow, AICheckpointRow
 from echo_core.adapters.postgres.transaction import Transaction
 from echo_core.adapters.postgres.values import storable_text
-from echo_core.domain.ai_calls import AICallRecord, AIDay, AITotals, Budgets, NewAICall
+from echo_core.domain.ai_calls import AICallRecord, AIDay, AITotals, Budgets, NewAICall, RememberedPart
 from echo_core.domain.ids import AICallId, UserId, VideoId
 from echo_core.plugin_api.ai import Usage
 from echo_core.plugin_api.json import JsonObject
@@ -73,6 +73,7 @@ _DAYS = Query(
 _RECALL = Query(
     select(AICheckpointRow.__table__).where(
         AICheckpointRow.video_id == bindparam("video_id", type_=Uuid),
+        AICheckpointRow.capability == bindparam("capability", type_=Text),
         AICheckpointRow.provider == bindparam("provider", type_=Text),
         AICheckpointRow.key == bindparam("key", type_=Text),
         AICheckpointRow.source == bindparam("source", type_=Text),
@@ -112,31 +113,39 @@ class PostgresAICallRepository:
         rows = await self._tx.fetch(_DAYS, owner_id=owner_id, days=days)
         return [AIDay(day=r["day"], provider=r["provider"], model=r["model"], totals=_totals(r)) for r in rows]
 
-    async def recall(self, video_id: VideoId, provider: str, key: str, source: str) -> JsonObject | None:
+    async def recall(self, part: RememberedPart) -> JsonObject | None:
         """What was remembered of this source."""
-        row = await self._tx.find(
-            _RECALL, video_id=video_id, provider=provider, key=storable_text(key), source=storable_text(source)
-        )
+        row = await self._tx.find(_RECALL, **_keys(part), source=storable_text(part.source))
         return row["value"] if row is not None else None
 
-    async def remember(
-        self, video_id: VideoId, owner_id: UserId, provider: str, key: str, source: str, value: JsonObject
-    ) -> None:
+    async def remember(self, part: RememberedPart, owner_id: UserId, value: JsonObject) -> None:
         """Keep; what was there of the same key is replaced."""
         statement = insert(AICheckpointRow.__table__).values(
-            video_id=video_id,
-            owner_id=owner_id,
-            provider=provider,
-            key=storable_text(key),
-            source=storable_text(source),
-            value=value,
+            **_keys(part), owner_id=owner_id, source=storable_text(part.source), value=value
         )
         await self._tx.execute(
             statement.on_conflict_do_update(
-                index_elements=["video_id", "provider", "key"],
+                index_elements=["video_id", "capability", "provider", "key"],
                 set_={"source": statement.excluded.source, "value": statement.excluded.value},
             )
         )
+
+    async def forget(self, video_id: VideoId, capability: str) -> None:
+        """The whole has been done: its parts are needed no more."""
+        await self._tx.execute(
+            delete(AICheckpointRow.__table__).where(
+                AICheckpointRow.video_id == video_id, AICheckpointRow.capability == capability
+            )
+        )
+
+
+def _keys(part: RememberedPart) -> dict[str, object]:
+    return {
+        "video_id": part.video_id,
+        "capability": part.capability,
+        "provider": part.provider,
+        "key": storable_text(part.key),
+    }
 
 
 def reserve_parameters(call: NewAICall, budgets: Budgets) -> dict[str, object]:

@@ -454,8 +454,8 @@ class AICallRow(Base):
 
 
 class AICheckpointRow(Base):
-    """A part of an AI provider's work that was finished, so that another try need not pay for it. ``source`` tells the
-    bytes that it was made of. Workers' alone."""
+    """A part of an AI provider's work that was finished, so that another try need not pay for it; gone once the whole
+    has been done. ``source`` tells the bytes that it was made of. Workers' alone."""
 
     __tablename__ = "ai_checkpoints"
     __table_args__ = (
@@ -466,6 +466,7 @@ class AICheckpointRow(Base):
 
     video_id: Mapped[UUID] = mapped_column(primary_key=True)
     owner_id: Mapped[UUID]
+    capability: Mapped[str] = mapped_column(primary_key=True)
     provider: Mapped[str] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(primary_key=True)
     source: Mapped[str]

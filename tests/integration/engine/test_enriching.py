@@ -206,7 +206,27 @@ async def test_what_a_person_has_set_is_never_overwritten_and_their_language_win
     assert (request.language, request.vocabulary) == ("de", ("Mine", "Tomaten"))
 
 
-async def test_a_second_run_waits_with_what_differs_and_pays_only_for_what_is_missing(farm, use_ai):
+async def test_a_retry_pays_only_for_what_is_missing(farm, use_ai):
+    failing = [InvalidRequestError("The rest cannot be had.", code="ai_answer_invalid")]
+
+    def break_off() -> None:
+        if failing:
+            raise failing.pop()
+
+    provider = Scripted(before=break_off)
+    await use_ai(provider)
+    job = await processed(farm)
+    assert job.step_named("transcribe").state is StepState.FAILED
+    await farm.change(job.id, lambda j: j.retried(j.created_at, step_name="transcribe"))
+    async with farm.worker():
+        await farm.finished(job.id)
+    assert provider.asked.count("transcribe") == 2
+    async with farm.units_of_work.for_worker() as uow:
+        paid = [c for c in await uow.ai_calls.list_for_video(job.video_id) if c.step == "transcribe"]
+    assert len(paid) == 1
+
+
+async def test_asking_again_is_answered_anew_and_waits_with_what_differs(farm, use_ai):
     provider = Scripted()
     await use_ai(provider)
     job = await processed(farm)
@@ -220,7 +240,7 @@ async def test_a_second_run_waits_with_what_differs_and_pays_only_for_what_is_mi
     assert newest["description"].state is SuggestionState.ACCEPTED, "the same again is no suggestion"
     assert (await farm.video(job.video_id)).title == "Planting tomatoes"
     async with farm.units_of_work.for_worker() as uow:
-        assert (await uow.ai_calls.totals(job.video_id)).calls == 2
+        assert (await uow.ai_calls.totals(job.video_id)).calls == 3
 
 
 async def test_captions_that_were_edited_stay_and_are_what_is_described(farm, use_ai):

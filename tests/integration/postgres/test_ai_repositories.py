@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from echo_core.domain.ai_calls import AITotals, Budgets, NewAICall
+from echo_core.domain.ai_calls import AITotals, Budgets, NewAICall, RememberedPart
 from echo_core.domain.caption_tracks import CaptionSource, CaptionTrack
 from echo_core.domain.captions import Cue
 from echo_core.domain.errors import UnknownEntityError
@@ -175,12 +175,21 @@ async def test_what_was_spent_outlives_its_video(worker, api, alice, video):
         assert day.totals.cost_usd == pytest.approx(0.4)
 
 
-async def test_parts_are_remembered_for_one_source_of_one_video(worker, video):
+def part(video: Video, **changes: str) -> RememberedPart:
+    fields = {"capability": "transcribe", "provider": "gemini", "key": "slice 1", "source": "a", **changes}
+    return RememberedPart(video_id=video.id, **fields)
+
+
+async def test_parts_are_remembered_for_one_source_of_one_video_until_the_whole_is_done(worker, video):
     async with worker.for_worker() as uow:
-        await uow.ai_calls.remember(video.id, video.owner_id, "gemini", "slice 1", "a", {"text": "one"})
-        await uow.ai_calls.remember(video.id, video.owner_id, "gemini", "slice 1", "b", {"text": "two"})
-        assert await uow.ai_calls.recall(video.id, "gemini", "slice 1", "b") == {"text": "two"}
-        assert await uow.ai_calls.recall(video.id, "gemini", "slice 1", "a") is None
-        assert await uow.ai_calls.recall(video.id, "local", "slice 1", "b") is None
+        for one, text in ((part(video), "one"), (part(video, source="b"), "two"), (part(video, key="2"), "three")):
+            await uow.ai_calls.remember(one, video.owner_id, {"text": text})
+        await uow.ai_calls.remember(part(video, capability="describe"), video.owner_id, {"text": "other"})
+        assert await uow.ai_calls.recall(part(video, source="b")) == {"text": "two"}
+        assert await uow.ai_calls.recall(part(video)) is None
+        assert await uow.ai_calls.recall(part(video, source="b", provider="local")) is None
+        await uow.ai_calls.forget(video.id, "transcribe")
+        assert await uow.ai_calls.recall(part(video, source="b")) is None
+        assert await uow.ai_calls.recall(part(video, capability="describe")) == {"text": "other"}
         await uow.videos.remove(video.id)
-        assert await uow.ai_calls.recall(video.id, "gemini", "slice 1", "b") is None
+        assert await uow.ai_calls.recall(part(video, capability="describe")) is None
