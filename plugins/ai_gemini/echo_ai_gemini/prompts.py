@@ -25,14 +25,14 @@ _TIMES = " Write times as MM:SS from the start of what you are given (61:05 is o
 TRANSCRIBE = (
     "You write down what is said in a sound recording, word by word, in the language that is spoken, with punctuation."
     " One segment is one sentence, or a part of one, of at most 12 seconds. Leave out noise and music. Write nothing"
-    " that is not said; where nothing is said, give no segments. Give times as MM:SS.s from the start of this recording."
-    " 'language' is the BCP 47 tag of what is spoken." + _DATA
+    " that is not said; where nothing is said, give no segments. Give times as MM:SS.s from the start of this"
+    " recording. 'language' is the BCP 47 tag of what is spoken." + _DATA
 )
 DESCRIBE = (
     "You describe a video for its page, from what is said in it and from pictures of it. Say only what the material"
     " holds. Plain text, no markup, no quotation marks around the whole, no advertising. 'title': at most 90"
-    " characters. 'summary': two to five sentences on what the viewer gets. 'tags': 3 to 12 short terms. 'chapters': the parts of"
-    " the video in order, the first at 00:00, each at least 10 seconds long, three or more or none, starting where a"
+    " characters. 'summary': two to five sentences on what the viewer gets. 'tags': 3 to 12 short terms."
+    " 'chapters': the parts of the video in order, the first at 00:00, each at least 10 seconds long, three or more or none, starting where a"
     " line of the transcript starts, each with a title of a few words. 'evidence': for each field, times on which it"
     " rests." + _TIMES + _DATA
 )
