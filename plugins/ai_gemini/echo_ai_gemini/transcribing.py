@@ -204,6 +204,8 @@ def joined(
 
 
 def _same(one: TranscriptSegment, other: TranscriptSegment) -> bool:
-    if one.start_s >= other.end_s + SLACK_S or other.start_s >= one.end_s + SLACK_S:
+    """Nearly the same words at nearly the same time: speech may well repeat itself, but only one after the other."""
+    shared_s = min(one.end_s, other.end_s) - max(one.start_s, other.start_s)
+    if shared_s <= 0 or shared_s * 2 < min(one.end_s - one.start_s, other.end_s - other.start_s):
         return False
     return SequenceMatcher(None, one.text.casefold(), other.text.casefold()).ratio() >= SAME_TEXT
