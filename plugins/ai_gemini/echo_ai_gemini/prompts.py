@@ -30,11 +30,11 @@ TRANSCRIBE = (
 )
 DESCRIBE = (
     "You describe a video for its page, from what is said in it and from pictures of it. Say only what the material"
-    " holds. Plain text, no markup, no quotation marks around the whole, no advertising. 'title': at most 90"
-    " characters. 'summary': two to five sentences on what the viewer gets. 'tags': 3 to 12 short terms."
-    " 'chapters': the parts of the video in order, the first at 00:00, each at least 10 seconds long, three or more or none, starting where a"
-    " line of the transcript starts, each with a title of a few words. 'evidence': for each field, times on which it"
-    " rests." + _TIMES + _DATA
+    " holds. Plain text, no markup, no quotation marks around the whole, no advertising."
+    " 'title': at most 90 characters. 'summary': two to five sentences on what the viewer gets. 'tags': 3 to 12 short"
+    " terms. 'chapters': the parts of the video in order, the first at 00:00, each at least 10 seconds long, three or"
+    " more or none, starting where a line of the transcript starts, each with a title of a few words. 'evidence': for"
+    " each field, times on which it rests." + _TIMES + _DATA
 )
 WINDOW = (
     "You read one part of the transcript of a long video. 'summary': five to ten sentences on what this part says."

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from echo_ai_gemini.provider import open_gemini
@@ -126,7 +127,7 @@ async def test_cancelling_ends_within_a_second_and_leaves_nothing(gemini, provid
     gemini.faults.add("hang", match)
     task = asyncio.create_task(provider.transcribe(TranscribeRequest(call=call, speech=speech(60.0))))
     async with asyncio.timeout(10):
-        while not any(one.fault for one in gemini.log):
+        while not any(one.fault for one in gemini.log):  # noqa: ASYNC110 - the fake has no event to wait for
             await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -187,7 +188,7 @@ def test_slices_cover_everything_and_hand_over_inside_their_overlap(duration, sl
     slices = slices_of(duration, slice_s, overlap_s)
     assert slices[0].start_s == 0
     assert slices[-1].end_s == duration
-    for one, following in zip(slices, slices[1:], strict=False):
+    for one, following in pairwise(slices):
         assert following.start_s <= one.until_s <= one.end_s
         assert following.start_s < following.end_s
     assert all(part.end_s - part.start_s <= slice_s + overlap_s + 1e-6 for part in slices)

@@ -137,8 +137,8 @@ def _chapters(_: World, prompt: Prompt) -> list[dict[str, str]]:
     timed = _timed(prompt)
     step = max(1, len(timed) // 4)
     chapters = []
-    for index, (at, text) in enumerate(timed[::step][:4]):
-        chapters.append({"start": at if index else "00:00", "title": " ".join(text.split()[:5]).rstrip(".")})
+    for at, text in timed[::step][:4]:
+        chapters.append({"start": at, "title": " ".join(text.split()[:5]).rstrip(".")})
     return chapters
 
 

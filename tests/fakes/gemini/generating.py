@@ -92,7 +92,8 @@ def embed(world: World, model: str, requests: list[Mapping[str, Any]]) -> list[l
         text = " ".join(part.get("text", "") for part in request["content"]["parts"])
         if not text:
             raise Refusal(400, "* EmbedContentRequest.content: content is empty")
-        vectors.append(embedding(text, int(get(request, "output_dimensionality") or EMBEDDING_SIZE)))
+        config = get(request, "embed_content_config") or request  # Vertex AI has it apart
+        vectors.append(embedding(text, int(get(config, "output_dimensionality") or EMBEDDING_SIZE)))
     return vectors
 
 
