@@ -22,7 +22,6 @@ from echo_core.plugin_api import (
     DescribedChapter,
     DescribeRequest,
     Description,
-    InvalidRequestError,
     JsonObject,
     TimeSpan,
     Usage,
@@ -53,14 +52,13 @@ class Describer:
         self._watcher = Watcher(calls, config)
 
     async def describe(self, request: DescribeRequest) -> Description:
-        """The wanted fields, as the model says them; raises ``InvalidRequestError`` where there is nothing to go by."""
+        """The wanted fields, as the model says them; none where there is nothing to go by."""
         wanted = [name for name in DESCRIBED_FIELDS if name in request.wanted]
         material = await self._material(request)
         if not (material.said or material.seen or material.pictures):
-            raise InvalidRequestError(
-                "There is nothing to describe: nothing is said, and there are no pictures.",
-                code="ai_nothing_to_describe",
-                remedy="Write the description by hand.",
+            return Description(
+                usage=Usage(model=self._model, prompt_version=prompts.DESCRIBE_VERSION),
+                warnings=("There is nothing to describe: nothing is said, and there are no pictures.",),
             )
         request.call.report_progress(0.8)
         asked = [name for name in wanted if not (name == "chapters" and material.chapters is not None)]
