@@ -124,7 +124,7 @@ openapi: install ## write openapi.json anew, and the types that the web app has 
 constraints: dev ## pin all dependencies anew, at their current versions
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links \
-		--no-emit-package echo-core --no-emit-package echo-ai-local --no-emit-package echo-identity-local \
+		--no-emit-package echo-core --no-emit-package echo-ai-gemini --no-emit-package echo-ai-local --no-emit-package echo-identity-local \
 		--no-emit-package echo-storage-gcs --no-emit-package echo-storage-local \
 		--no-emit-package echo-transcode-ffmpeg \
 		--group dev --group bench --group web --output-file constraints.txt pyproject.toml $(addsuffix /pyproject.toml,$(PLUGINS))

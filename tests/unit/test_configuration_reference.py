@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from echo_ai_gemini.config import GeminiConfig
 from echo_ai_local.config import LocalAIConfig
 from echo_identity_local.config import IdentityConfig
 from echo_storage_gcs.config import GcsConfig
@@ -22,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 ECHO_TOML = ROOT / "echo.toml"
 REFERENCE = ROOT / "docs" / "configuration.md"
 BUNDLED: dict[str, type[BaseModel]] = {
+    "ai_gemini": GeminiConfig,
     "ai_local": LocalAIConfig,
     "identity_local": IdentityConfig,
     "storage_gcs": GcsConfig,
@@ -36,7 +38,7 @@ def as_toml(value: object) -> object:
     if isinstance(value, SecretStr):
         return value.get_secret_value()
     if isinstance(value, tuple):
-        return list(value)
+        return [as_toml(one) for one in value]
     return str(value) if isinstance(value, Path) else value
 
 

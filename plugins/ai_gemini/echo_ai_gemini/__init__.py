@@ -1,0 +1,1 @@
+"""Gemini for Echo: see ``echo_ai_gemini.plugin``."""
