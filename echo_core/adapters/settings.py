@@ -200,8 +200,8 @@ class TranscoderSettings(Section):
 class AISettings(Section):
     """Which provider serves which capability, in the order in which they are tried; what may be spent."""
 
-    transcribe: tuple[str, ...] = ()
-    describe: tuple[str, ...] = ()
+    transcribe: tuple[str, ...] = ("local",)
+    describe: tuple[str, ...] = ("local",)
     translate: tuple[str, ...] = ()
     embed: tuple[str, ...] = ()
     translate_to: tuple[str, ...] = ()

@@ -192,6 +192,8 @@ class Cluster:
             "ECHO_DATA_DIR": str(self.data_dir),
             "ECHO_HTTP__PORT": str(self.api_port),
             "ECHO_DATABASE__URL": self.database_url,
+            "ECHO_AI__TRANSCRIBE": "[]",  # clips of tests say nothing
+            "ECHO_AI__DESCRIBE": "[]",
             "ECHO_REDIS__URL": f"redis://127.0.0.1:{self.redis_port}/0",
             "ECHO_PLUGINS__FAULT_PLUGIN__CONTROL": str(self.control),
             "FAULTS_CONTROL": str(self.control),

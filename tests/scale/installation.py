@@ -43,6 +43,8 @@ MANAGED = {
     "ECHO_PLUGINS__TRANSCODE_FFMPEG__NICE": "0",
     "ECHO_HTTP__HOST": "0.0.0.0",  # noqa: S104 - all of a namespace's
     "ECHO_HTTP__PORT": str(PORTS["api"]),
+    "ECHO_AI__TRANSCRIBE": "[]",  # clips of tests say nothing
+    "ECHO_AI__DESCRIBE": "[]",
     "ECHO_HTTP__PUBLIC_URL": PUBLIC_URL,
     "ECHO_SECRET_KEY": "the same secret key on every host of this instance",
     "ECHO_DATABASE__CONNECT_TIMEOUT_S": "2",
