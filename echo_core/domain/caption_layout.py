@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from echo_core.domain.captions import Cue
+from echo_core.domain.captions import MAX_CUES, Cue, is_visible
 
 MAX_LINES = 2
 MAX_COLUMNS = 42
@@ -29,9 +29,10 @@ MIN_STEP_MS = 100
 MAX_DELAY_MS = 300
 """By how much a cue may come late so that the one before it can be read."""
 
-_SENTENCE_END = frozenset(".!?…。！？｡؟۔।॥")
-_CLAUSE_END = frozenset(",;:،؛、，；：–—") | _SENTENCE_END
-_CLOSING = frozenset("\"')]}»”’›」』）】》〉")
+_SENTENCE_END = frozenset(".!?\u2026\u3002\uff01\uff1f\uff61\u061f\u06d4\u0964\u0965")
+"""Among them those of Chinese and Japanese, Arabic, Urdu and Hindi."""
+_CLAUSE_END = frozenset(",;:\u060c\u061b\u3001\uff0c\uff1b\uff1a\u2013\u2014") | _SENTENCE_END
+_CLOSING = "\"')]}\u00bb\u201d\u2019\u203a\u300d\u300f\uff09\u3011\u300b\u3009"
 _ABBREVIATIONS = frozenset({"mr.", "mrs.", "ms.", "dr.", "prof.", "st.", "vs.", "e.g.", "i.e.", "z.b.", "bzw.", "ca."})
 _HANGUL = ((0x1100, 0x11FF), (0xA960, 0xA97F), (0xAC00, 0xD7FF), (0x3130, 0x318F))
 
@@ -69,7 +70,7 @@ def fits_line(text: str) -> bool:
 
 def ends_sentence(text: str) -> bool:
     """Whether a sentence ends with this text; the full stop of a usual abbreviation ends none."""
-    bare = text.rstrip("".join(_CLOSING))
+    bare = text.rstrip(_CLOSING)
     if not bare or bare[-1] not in _SENTENCE_END:
         return False
     last = bare.rsplit(maxsplit=1)[-1].lower()
@@ -79,17 +80,28 @@ def ends_sentence(text: str) -> bool:
 
 def ends_clause(text: str) -> bool:
     """Whether a reader would pause after this text."""
-    bare = text.rstrip("".join(_CLOSING))
+    bare = text.rstrip(_CLOSING)
     return bool(bare) and bare[-1] in _CLAUSE_END
 
 
 def is_unspaced(character: str) -> bool:
     """Whether a character belongs to a script that puts no spaces between words."""
     return (
-        is_wide(character)
+        not character.isascii()
+        and is_wide(character)
         and unicodedata.category(character) in {"Lo", "Lm"}
         and not any(first <= ord(character) <= last for first, last in _HANGUL)
     )
+
+
+def joined(words: Sequence[str]) -> str:
+    """Words, none empty, as one text: without spaces where the script puts none."""
+    parts: list[str] = []
+    for word in words:
+        if parts and not (is_unspaced(parts[-1][-1]) and is_unspaced(word[0])):
+            parts.append(" ")
+        parts.append(word)
+    return "".join(parts)
 
 
 def pieces(word: str, boundaries: Sequence[int] = ()) -> list[str]:
@@ -99,6 +111,8 @@ def pieces(word: str, boundaries: Sequence[int] = ()) -> list[str]:
     between characters where typesetters allow it. What is too long for a line is cut to fit, never before a mark that
     combines with the letter before it.
     """
+    if word.isascii() and len(word) <= MAX_COLUMNS:
+        return [word]
     unspaced = any(is_unspaced(character) for character in word)
     if not unspaced and fits_line(word):
         return [word]
@@ -113,12 +127,15 @@ def pieces(word: str, boundaries: Sequence[int] = ()) -> list[str]:
 def wrap(atoms: Sequence[Atom]) -> list[list[Atom]] | None:
     """Lines of a cue: one if it fits, else two of much the same length, divided after a clause where that is near;
     None if two are not enough."""
-    if fits_line(_line(atoms)):
+    text = _line(atoms)
+    if fits_line(text):
         return [list(atoms)]
     best: tuple[float, int] | None = None
-    whole, _ = columns(_line(atoms))
+    whole, _ = columns(text)
+    end = 0
     for index in range(1, len(atoms)):
-        first, second = _line(atoms[:index]), _line(atoms[index:])
+        end += len(atoms[index - 1].text) + (1 if index > 1 and atoms[index - 1].spaced else 0)
+        first, second = text[:end], text[end + (1 if atoms[index].spaced else 0) :]
         if not fits_line(first):
             break
         if fits_line(second):
@@ -150,15 +167,16 @@ def atoms_of(text: str) -> list[Atom]:
     return [
         Atom(text=piece, start_ms=0, end_ms=0, spaced=number == 0)
         for word in text.split()
-        for number, piece in enumerate(pieces(word))
+        for number, piece in enumerate(piece for piece in pieces(word) if is_visible(piece))
     ]
 
 
 def lay_out(atoms: Sequence[Atom], duration_ms: int) -> tuple[Cue, ...]:
     """Cues of spoken text whose atoms are in order, inside the video. Where a provider has put more text into a time
-    than can be told apart (over ten cues a second), the rest of it is left out."""
+    than can be told apart (over ten cues a second), or more than a file of
+    captions may hold, the rest of it is left out."""
     groups = [group for unit in _units(atoms) for group in _divided(unit)]
-    groups = groups[: duration_ms // MIN_STEP_MS or int(duration_ms > 0)]
+    groups = groups[: min(duration_ms // MIN_STEP_MS or int(duration_ms > 0), MAX_CUES)]
     starts: list[int] = []
     for group in groups:
         start = max(group[0].start_ms, 0)
@@ -183,7 +201,7 @@ def _cue(group: Sequence[Atom], start_ms: int, limit_ms: int) -> Cue:
     for line in lines:
         for number, atom in enumerate(line):
             if number == 0 or atom.spaced:
-                words_ms.append(max(min(max(atom.start_ms, start_ms), end_ms), words_ms[-1] if words_ms else 0))
+                words_ms.append(max(min(max(atom.start_ms, start_ms), end_ms - 1), words_ms[-1] if words_ms else 0))
     return Cue(
         start_s=start_ms / 1000,
         end_s=end_ms / 1000,

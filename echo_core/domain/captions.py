@@ -43,6 +43,7 @@ _FORMATTING = re.compile(
 _OVERRIDE = re.compile(r"\{\\[^{}]*\}")
 _OVERRIDE_START = re.compile(r"\{\\+")
 _ARROW = re.compile("-{2,}>")
+_SUSPECT = re.compile(r"[<{]|->")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -50,8 +51,8 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 class Cue:
     """A text that is shown from ``start_s`` up to ``end_s``.
 
-    ``text`` may hold ``\\n`` between its lines. ``word_starts_s``: the start of each whitespace-separated word of it,
-    or empty (unknown).
+    ``text`` may hold ``\\n`` between its lines. ``word_starts_s``: the start of each word, between whitespace, or empty
+    (unknown).
     """
 
     start_s: float
@@ -62,6 +63,8 @@ class Cue:
 
 def is_visible(text: str) -> bool:
     """Whether a reader would see anything."""
+    if text.isprintable():
+        return bool(text) and not text.isspace()
     return any(unicodedata.category(character)[0] not in "ZC" for character in text)
 
 
@@ -75,17 +78,21 @@ def encodable(text: str) -> str:
 def literal(text: str) -> str:
     """The text without anything that acts (controls, bidirectional overrides) or that a player takes for markup.
 
-    ``<b>`` becomes ``‹b›`` and ``-->`` an arrow: both formats lack a way to say the former that all players know, and
-    SubRip one for the latter. Lines keep their breaks; empty ones go, since both formats end a cue there. Doing it
-    twice changes nothing.
+    ``<b>`` gets single quotation marks (U+2039, U+203A) for its brackets, and ``-->`` becomes an arrow: SubRip has no
+    escapes, and not all players know those of WebVTT. Lines keep their breaks; empty ones go, since both formats end a
+    cue there. Doing it twice changes nothing.
     """
+    if text.isprintable() and not _SUSPECT.search(text):
+        return " ".join(text.split())  # nearly every word
     cleaned = (" ".join(line.split()) for line in texts.lines(encodable(text)).split("\n"))
     joined = "\n".join(line for line in cleaned if is_visible(line))
-    return _OVERRIDE_START.sub("{", _TAG.sub("‹\\1›", _ARROW.sub("→", joined)))
+    return _OVERRIDE_START.sub("{", _TAG.sub("\u2039\\1\u203a", _ARROW.sub("→", joined)))
 
 
 def unformatted(text: str) -> str:
     """The text without the tags by which captions and speech models format it; other ``<...>`` are kept."""
+    if "<" not in text and "{" not in text:
+        return text
     return _OVERRIDE.sub("", _FORMATTING.sub("", text))
 
 
