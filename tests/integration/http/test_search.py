@@ -14,8 +14,10 @@ from echo_core.adapters.postgres.units_of_work import PostgresWorkerUnitsOfWork
 from echo_core.domain.caption_tracks import CaptionSource, CaptionTrack
 from echo_core.domain.captions import Cue
 from echo_core.domain.ids import new_video_id
+from echo_core.domain.searches import QuestionVector
 from echo_core.domain.users import User
 from echo_core.domain.videos import Video, VideoStatus
+from echo_core.plugin_api.errors import UnavailableError
 from tests.fakes.api import OTHER, OWNER, FakeApi
 
 pytestmark = pytest.mark.integration
@@ -294,6 +296,68 @@ async def test_what_cannot_be_looked_for_is_refused_with_what_to_do(client, para
     answer = await client.get(URL, params=params)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert answer.json()["remedy"]
+
+
+class Meanings:
+    """Turns texts about the sea to one side and all others to another."""
+
+    def __init__(self) -> None:
+        self.down = False
+
+    def of(self, text: str) -> tuple[float, ...]:
+        return (0.8, 0.6, 0.0) if any(word in text for word in ("ocean", "waves", "sea")) else (0.0, 0.0, 1.0)
+
+    async def embed(self, user: User, text: str) -> QuestionVector | None:
+        if self.down:
+            raise UnavailableError("The provider is away.")
+        return QuestionVector(space="tiny/3", values=self.of(text))
+
+    async def fill(self, worker: PostgresWorkerUnitsOfWork, *videos: Video) -> None:
+        for video in videos:
+            async with worker.for_worker() as uow:
+                passages = await uow.passages.list_unembedded(video.id, "tiny/3", 100)
+                await uow.passages.put_embeddings(passages, "tiny/3", [self.of(p.text) for p in passages])
+                assert await uow.passages.list_unembedded(video.id, "tiny/3", 100) == []
+
+
+@pytest.mark.parametrize("extension", [True, False])
+async def test_what_is_near_in_meaning_is_found_with_pgvector_and_without(api, worker, database, extension):
+    if not extension:
+        database.server.run("drop extension vector", database=database.name)
+    api.embedder = meanings = Meanings()
+    named, near, far = await add(worker, "The sea"), await add(worker, "Holiday"), await add(worker, "Cooking")
+    theirs = await add(worker, "The sea of another", OTHER)
+    await caption(worker, near, said(*["bread"] * 10, "big waves came", *["bread"] * 10))
+    await caption(worker, far, said("more bread"))
+    await meanings.fill(worker, named, near, far, theirs)
+    async with api.client() as client:
+        found = await find(client, "sea")
+        assert found["semantic"] is True
+        assert [(item["title"], item["matched"]) for item in found["items"]] == [
+            ("The sea", ["title", "meaning"]),
+            ("Holiday", ["meaning"]),
+        ]
+        (hit,) = found["items"][1]["hits"]
+        assert hit["startSeconds"] <= 40 < hit["endSeconds"]
+        assert matching(hit["parts"]) == []
+        first = await find(client, "sea", limit=1)
+        second = await find(client, "sea", limit=1, cursor=first["nextCursor"])
+        assert [item["title"] for item in second["items"]] == ["Holiday"]
+        meanings.down = True
+        plain = await find(client, "sea")
+        assert ([item["title"] for item in plain["items"]], plain["semantic"]) == (["The sea"], False)
+        answer = await client.get(URL, params={"q": "sea", "cursor": first["nextCursor"]})
+        assert (answer.status_code, answer.json()["code"]) == (503, "search_changed")
+
+
+async def test_an_edited_text_loses_its_vector_and_others_keep_theirs(worker):
+    video = await add(worker, "One")
+    await caption(worker, video, said(*(f"line {n}" for n in range(40))))
+    await Meanings().fill(worker, video)
+    await caption(worker, video, said(*(f"line {n}" for n in range(39)), "another line"))
+    async with worker.for_worker() as uow:
+        (left,) = await uow.passages.list_unembedded(video.id, "tiny/3", 100)
+    assert left.text.endswith("another line")
 
 
 async def test_the_api_of_a_user_cannot_write_passages(api: FakeApi, database: Any) -> None:
