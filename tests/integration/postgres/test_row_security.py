@@ -59,7 +59,7 @@ PRIMARY_KEYS = {
     "users": {"email": "'other@example.org'"},
     "uploads": {"video_id": "gen_random_uuid()"},
     "caption_tracks": {"name": "'other'"},
-    "passages": {"number": "99"},
+    "passages": {"number": 99},
 }
 """What a copied row needs besides another owner, so that nothing but row security can refuse it; else a new id."""
 
