@@ -514,10 +514,8 @@ def _secure() -> None:
     op.execute("alter table echo.passages force row level security")
     op.execute("create policy passages_of_service on echo.passages to service_role using (true) with check (true)")
     op.execute("create policy passages_of_definer on echo.passages to echo_definer using (true) with check (true)")
-    op.execute(
-        "create policy passages_of_owner on echo.passages for select to authenticated "
-        "using (owner_id = (select auth.uid()))"
-    )
+    mine = "owner_id = (select auth.uid())"
+    op.execute(f"create policy passages_of_owner on echo.passages to authenticated using ({mine}) with check ({mine})")
     op.execute("grant select on echo.passages to authenticated")
     op.execute("grant select, insert, update, delete on echo.passages to service_role, echo_definer")
 
