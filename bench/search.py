@@ -45,7 +45,8 @@ select v, $1::uuid, 'ready', t, 'a.mp4', 'video/mp4' from unnest($2::uuid[], $3:
 # Straight into the table with the function of the trigger: writing captions is not what is measured.
 INSERT_PASSAGES = """
 insert into echo.passages (video_id, owner_id, track, number, start_s, end_s, text, word_starts_s, config, tsv)
-select v, $1::uuid, 'auto-en', n, n * 15, n * 15 + 15, t, array(select n * 15 + i * 0.3 from generate_series(0, $5 - 1) i),
+select v, $1::uuid, 'auto-en', n, n * 15, n * 15 + 15, t,
+    array(select n * 15 + i * 0.3 from generate_series(0, $5 - 1) i),
     'english', setweight(echo.search_words('english', t), 'D') || array_to_tsvector(array['english:' || $1::uuid::text])
 from unnest($2::uuid[], $3::int[], $4::text[]) as given (v, n, t)
 """
