@@ -24,7 +24,17 @@ BENCH = Path(__file__).resolve().parent
 REFERENCE = BENCH / "reference.json"
 README = BENCH / "README.md"
 BEGIN, END = "<!-- table of reference.json -->", "<!-- end of table -->"
-NAMES = ("storage_local", "storage_gcs", "list_videos", "websocket", "engine", "ladder", "media", "api_process")
+NAMES = (
+    "storage_local",
+    "storage_gcs",
+    "list_videos",
+    "search",
+    "websocket",
+    "engine",
+    "ladder",
+    "media",
+    "api_process",
+)
 HEAD = ("measure", "Echo", "beside", "ratio", "target", "met")
 
 

@@ -39,6 +39,7 @@ from echo_core.adapters.clock import SystemClock
 from echo_core.adapters.limits import limits_of, rate_policies_of
 from echo_core.adapters.logs import configure_logging
 from echo_core.adapters.plugin_registry import PluginRegistry
+from echo_core.adapters.postgres.ai_calls import PostgresApiLedger
 from echo_core.adapters.postgres.engine import open_engine
 from echo_core.adapters.postgres.schema import SchemaError, check_schema
 from echo_core.adapters.postgres.units_of_work import PostgresUserUnitsOfWork, PostgresWorkerUnitsOfWork
@@ -58,6 +59,7 @@ from echo_core.adapters.web_build import find_web_build
 from echo_core.application.admission import Admission
 from echo_core.application.ai import AIProviders, UnusableProvider
 from echo_core.application.commit_relay import CommitRelay, OpenedEventHandler
+from echo_core.application.embedding import AIQuestionEmbedder, embed_steps
 from echo_core.application.ending import end_tasks
 from echo_core.application.engine import Engine
 from echo_core.application.enriching import Enrichment, enrichment_steps
@@ -171,6 +173,7 @@ def kernel_steps(settings: Settings, enrichment: Enrichment | None = None) -> tu
         translates=bool(settings.ai.translate and settings.ai.translate_to),
         enrichment=enrichment,
     )
+    specs += embed_steps(embeds=bool(settings.ai.embed), enrichment=enrichment)
     return tuple(RegisteredStep(plugin=KERNEL, spec=spec) for spec in specs)
 
 
@@ -185,22 +188,32 @@ def ai_setup(settings: Settings) -> AISetup:
     )
 
 
+@asynccontextmanager
+async def _opened_providers(
+    registry: PluginRegistry, names: Sequence[str], setup: AISetup
+) -> AsyncIterator[AIProviders]:
+    """AI providers, opened. One that cannot be fails what asks it, and nothing else."""
+    async with AsyncExitStack() as stack:
+        opened: dict[str, AIProvider] = {}
+        for name in names:
+            try:
+                opened[name] = await stack.enter_async_context(registry.open_ai_provider(name))
+            except Exception as error:
+                log.exception("ai.provider_unusable", provider=name)
+                opened[name] = UnusableProvider(name, error)
+        yield AIProviders(opened=opened, serving=setup.serving)
+
+
 async def _open_enrichment(
     stack: AsyncExitStack, settings: Settings, registry: PluginRegistry, units_of_work: WorkerUnitsOfWork
 ) -> Enrichment:
-    """The AI providers, opened. One that cannot be fails the steps that ask it, and nothing else."""
+    """What steps that ask AI providers work with."""
     setup = ai_setup(settings)
-    opened: dict[str, AIProvider] = {}
     memory_bytes: dict[str, int] = {spec.name: spec.memory_bytes for _, spec in registry.of_type(AIProviderSpec)}
-    for name in settings.ai.providers:
-        try:
-            opened[name] = await stack.enter_async_context(registry.open_ai_provider(name))
-        except Exception as error:
-            log.exception("ai.provider_unusable", provider=name)
-            opened[name] = UnusableProvider(name, error)
+    providers = _opened_providers(registry, settings.ai.providers, setup)
     return Enrichment(
         units_of_work=units_of_work,
-        providers=AIProviders(opened=opened, serving=setup.serving),
+        providers=await stack.enter_async_context(providers),
         budgets=setup.budgets,
         languages=setup.translate_to,
         accept=setup.accept,
@@ -298,6 +311,15 @@ async def open_api(settings: Settings) -> AsyncIterator[Api]:
             )
         )
         limits = limits_of(settings)
+        embedder: AIQuestionEmbedder | None = None
+        if settings.ai.embed:
+            setup = ai_setup(settings)
+            embedder = AIQuestionEmbedder(
+                lambda: _opened_providers(core.registry, settings.ai.embed, setup),
+                PostgresApiLedger(engine),
+                setup.budgets,
+            )
+            stack.push_async_callback(embedder.aclose)
         services = ApiServices(
             units_of_work=units_of_work,
             storage=storage,
@@ -309,6 +331,7 @@ async def open_api(settings: Settings) -> AsyncIterator[Api]:
             plugins=core.registry.reports(),
             sign_in=SignIn(url=settings.auth_url, key=settings.auth_key),
             ai=ai_setup(settings),
+            embedder=embedder,
         )
         tickets = RedisTicketStore(core.addresses.redis_url)
         stack.push_async_callback(tickets.aclose)

@@ -22,6 +22,7 @@ from echo_core.domain.caption_tracks import CaptionTrack
 from echo_core.domain.ids import AICallId, JobId, StepId, SuggestionId, UserId, VideoId
 from echo_core.domain.jobs import Job, JobKind
 from echo_core.domain.progress import Place, Rates
+from echo_core.domain.searches import FoundVideo, Passage, QuestionVector, SearchQuery
 from echo_core.domain.stored_objects import StoredObject, checksums_differ
 from echo_core.domain.suggestions import Suggestion
 from echo_core.domain.uploads import StorageUse, Upload
@@ -449,6 +450,16 @@ class AICallRepository(Protocol):
         """The whole has been done: its parts are needed no more (worker only)."""
 
 
+class PassageRepository(Protocol):
+    """What is searched (worker's role only)."""
+
+    async def list_unembedded(self, video_id: VideoId, space: str, limit: int) -> Sequence[Passage]:
+        """Those of a video without a vector of this space, in order."""
+
+    async def put_embeddings(self, passages: Sequence[Passage], space: str, vectors: Sequence[Sequence[float]]) -> None:
+        """Keep a vector for each, unless its text has changed meanwhile."""
+
+
 class UnitOfWork(Protocol):
     """The repositories of one transaction."""
 
@@ -500,6 +511,10 @@ class UnitOfWork(Protocol):
     def ai_calls(self) -> AICallRepository:
         """What AI took."""
 
+    @property
+    def passages(self) -> PassageRepository:
+        """What is searched."""
+
     def ring(self, step_id: StepId, resource: Resource) -> None:
         """Ring this step's doorbell after the commit."""
 
@@ -513,6 +528,9 @@ class UserUnitsOfWork(Protocol):
     async def list_videos(self, user: User, query: VideoQuery) -> VideoPage:
         """One page of this caller's videos, newest first, tombstones left out. The hottest read, so it is one call
         instead of a unit of work, and sees just as little."""
+
+    async def search(self, user: User, query: SearchQuery) -> Sequence[FoundVideo]:
+        """This caller's videos that match, best first, tombstones left out. One call, as ``list_videos`` is."""
 
     async def watchable_owner(self, video_id: VideoId) -> UserId | None:
         """Whose this video is, if it is unlisted or public; None for every other. In nobody's name, and the only thing
@@ -534,6 +552,13 @@ class WorkerUnitsOfWork(Protocol):
 
     def for_worker(self) -> AbstractAsyncContextManager[UnitOfWork]:
         """One transaction."""
+
+
+class QuestionEmbedder(Protocol):
+    """Turns what is looked for into a vector, where a provider can."""
+
+    async def embed(self, user: User, text: str) -> QuestionVector | None:
+        """None: nobody is set up to. Raises ``EchoError``."""
 
 
 class Doorbell(Protocol):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from echo_core.application.pipeline import Pipeline
-from echo_core.application.ports import Tokens, UserUnitsOfWork
+from echo_core.application.ports import QuestionEmbedder, Tokens, UserUnitsOfWork
 from echo_core.domain.ai_calls import Budgets
 from echo_core.plugin_api.ai import Capability
 from echo_core.plugin_api.context import Clock
@@ -94,3 +94,5 @@ class ApiServices(UploadServices):
     plugins: tuple[PluginReport, ...] = ()
     sign_in: SignIn = SignIn()
     ai: AISetup = AISetup()
+    embedder: QuestionEmbedder | None = None
+    """None: search is by words alone."""

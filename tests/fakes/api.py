@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 
 from echo_core.adapters.sealing import AnswerSeal
 from echo_core.application.pipeline import Pipeline, RegisteredStep
-from echo_core.application.ports import UserUnitsOfWork
+from echo_core.application.ports import QuestionEmbedder, UserUnitsOfWork
 from echo_core.application.services import AISetup, ApiServices, Limits, PluginReport, SignIn
 from echo_core.domain.artefacts import Artefact
 from echo_core.domain.ids import UserId, VideoId, new_artefact_id
@@ -93,6 +93,7 @@ class FakeApi:
     sign_in: SignIn = field(default_factory=SignIn)
     ai: AISetup = field(default_factory=AISetup)
     pipeline: Pipeline = PIPELINE
+    embedder: QuestionEmbedder | None = None
     units_of_work: UserUnitsOfWork | None = None
     """A real database in place of the one in memory."""
 
@@ -112,6 +113,7 @@ class FakeApi:
             clock=self.clock,
             plugins=self.plugins,
             sign_in=self.sign_in,
+            embedder=self.embedder,
             ai=self.ai,
         )
 

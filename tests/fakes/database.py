@@ -23,6 +23,7 @@ from echo_core.domain.errors import ConflictError, LeaseLostError, UnknownEntity
 from echo_core.domain.ids import JobId, StepId, UserId, VideoId
 from echo_core.domain.jobs import Job, JobKind, StepState
 from echo_core.domain.progress import Place, Rates, job_percent
+from echo_core.domain.searches import FoundVideo, SearchQuery
 from echo_core.domain.suggestions import Suggestion
 from echo_core.domain.uploads import StorageUse, Upload, UploadState
 from echo_core.domain.users import User
@@ -90,6 +91,19 @@ class FakeDatabase:
     async def list_videos(self, user: User, query: VideoQuery) -> VideoPage:
         async with self._unit(user.id) as uow:
             return await uow.videos.list_page(query)
+
+    async def search(self, user: User, query: SearchQuery) -> Sequence[FoundVideo]:
+        """By title alone, newest first."""
+        async with self._unit(user.id) as uow:
+            page = await uow.videos.list_page(VideoQuery(limit=query.limit, text=query.question.text))
+        return [
+            FoundVideo(
+                id=video.id, title=video.title, status=video.status, created_at=video.created_at,
+                updated_at=video.updated_at, duration_s=video.duration_s, has_poster=video.has_poster, score=1.0,
+                meant=False, matched_fields=("title",), title_marked=None, passages=(),
+            )
+            for video in page.videos
+        ]  # fmt: skip
 
     async def watchable_owner(self, video_id: VideoId) -> UserId | None:
         async with self._unit(None):

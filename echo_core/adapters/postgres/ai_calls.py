@@ -7,10 +7,11 @@ from typing import Any
 
 from sqlalchemy import Double, Integer, Text, Uuid, bindparam, delete, literal_column, select, text
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from echo_core.adapters.postgres.queries import Query
 from echo_core.adapters.postgres.tables import AICallRow, AICheckpointRow
-from echo_core.adapters.postgres.transaction import Transaction
+from echo_core.adapters.postgres.transaction import Transaction, fetch_alone
 from echo_core.adapters.postgres.values import storable_text
 from echo_core.domain.ai_calls import AICallRecord, AIDay, AITotals, Budgets, NewAICall, RememberedPart
 from echo_core.domain.ids import AICallId, UserId, VideoId
@@ -207,3 +208,56 @@ def _record(row: Any) -> AICallRecord:
         settled=row["state"] == "settled",
         at=row["at"],
     )
+
+
+_API_RESERVE = "select echo.reserve_ai_call($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
+_API_SETTLE = "select echo.settle_ai_call($1, $2, $3, $4, $5, $6, $7)"
+_API_RELEASE = "select echo.release_ai_call($1)"
+
+
+class PostgresApiLedger:
+    """``Ledger`` of the API, which may reserve, and sees nothing of what others have."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def reserve(self, call: NewAICall, budgets: Budgets) -> str:
+        """Empty: it is reserved; else the budget that is too small, ``video`` or ``day``."""
+        most = call.at_most
+        refused: str = await fetch_alone(
+            self._engine,
+            _API_RESERVE,
+            call.id,
+            call.owner_id,
+            call.video_id,
+            call.step,
+            call.capability,
+            call.provider,
+            storable_text(most.model),
+            storable_text(most.prompt_version),
+            most.input_tokens,
+            most.output_tokens,
+            most.media_s,
+            most.cost_usd,
+            budgets.per_video_usd,
+            budgets.per_day_usd,
+        )
+        return refused
+
+    async def settle(self, call_id: AICallId, usage: Usage) -> None:
+        """This is what it took."""
+        await fetch_alone(
+            self._engine,
+            _API_SETTLE,
+            call_id,
+            storable_text(usage.model),
+            storable_text(usage.prompt_version),
+            usage.input_tokens,
+            usage.output_tokens,
+            usage.media_s,
+            usage.cost_usd,
+        )
+
+    async def release(self, call_id: AICallId) -> None:
+        """It was not billed."""
+        await fetch_alone(self._engine, _API_RELEASE, call_id)

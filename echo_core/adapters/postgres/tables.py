@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 from uuid import UUID
 
 from sqlalchemy import (
+    REAL,
     BigInteger,
     CheckConstraint,
     Double,
@@ -27,7 +28,7 @@ from sqlalchemy import (
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP, TSVECTOR
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from echo_core.domain.caption_tracks import CaptionSource
@@ -73,6 +74,7 @@ def _one_of(column: str, values: type[StrEnum]) -> CheckConstraint:
 _NOW = text("clock_timestamp()")
 _EMPTY_TEXT = text("''")
 _NO_TEXTS = text("'{}'::text[]")
+_NO_NUMBERS = text("'{}'::double precision[]")
 _NO_OBJECT = text("'{}'::jsonb")
 _FALSE = text("false")
 _ZERO = text("0")
@@ -472,3 +474,30 @@ class AICheckpointRow(Base):
     source: Mapped[str]
     value: Mapped[object] = mapped_column(JSONB)
     created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+
+
+class PassageRow(Base):
+    """A part of what search looks into: some cues of a caption track, or (track empty) what a video says about itself.
+    Triggers write it (docs/adr/0026); ``embedding`` is a unit vector of ``embedding_space``."""
+
+    __tablename__ = "passages"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["video_id", "owner_id"], [f"{SCHEMA}.videos.id", f"{SCHEMA}.videos.owner_id"], ondelete="CASCADE"
+        ),
+        Index("ix_passages_owner_id_video_id", "owner_id", "video_id"),
+        Index("ix_passages_tsv", "tsv", postgresql_using="gin"),
+    )
+
+    video_id: Mapped[UUID] = mapped_column(primary_key=True)
+    owner_id: Mapped[UUID]
+    track: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    start_s: Mapped[float]
+    end_s: Mapped[float]
+    text: Mapped[str]
+    word_starts_s: Mapped[list[float]] = mapped_column(ARRAY(Double), server_default=_NO_NUMBERS)
+    config: Mapped[str]
+    tsv: Mapped[str] = mapped_column(TSVECTOR)
+    embedding: Mapped[list[float] | None] = mapped_column(ARRAY(REAL))
+    embedding_space: Mapped[str] = mapped_column(server_default=_EMPTY_TEXT)

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from echo_core.adapters.postgres import statistics, upload_hints, video_pages, watching
+from echo_core.adapters.postgres import search, statistics, upload_hints, video_pages, watching
 from echo_core.adapters.postgres.ai_calls import PostgresAICallRepository
 from echo_core.adapters.postgres.artefacts import PostgresArtefactRepository
 from echo_core.adapters.postgres.caption_tracks import PostgresCaptionTrackRepository
@@ -18,6 +18,7 @@ from echo_core.adapters.postgres.idempotency import PostgresIdempotencyRepositor
 from echo_core.adapters.postgres.inventory import PostgresInventoryRepository
 from echo_core.adapters.postgres.jobs import PostgresJobRepository
 from echo_core.adapters.postgres.local_users import PostgresLocalUserRepository
+from echo_core.adapters.postgres.passages import PostgresPassageRepository
 from echo_core.adapters.postgres.suggestions import PostgresSuggestionRepository
 from echo_core.adapters.postgres.transaction import BEGIN_AS_SERVICE, Transaction, begin_as_user, transaction
 from echo_core.adapters.postgres.uploads import PostgresUploadRepository
@@ -26,6 +27,7 @@ from echo_core.adapters.postgres.workers import PostgresWorkerRepository
 from echo_core.adapters.sealing import AnswerSeal
 from echo_core.application.ports import QueueStatistics, VideoQuery
 from echo_core.domain.ids import StepId, UserId, VideoId
+from echo_core.domain.searches import FoundVideo, SearchQuery
 from echo_core.domain.users import User
 from echo_core.domain.videos import VideoPage
 from echo_core.plugin_api.events import Event
@@ -55,6 +57,7 @@ class PostgresUnitOfWork:
         self.caption_tracks = PostgresCaptionTrackRepository(tx)
         self.suggestions = PostgresSuggestionRepository(tx)
         self.ai_calls = PostgresAICallRepository(tx)
+        self.passages = PostgresPassageRepository(tx)
 
     def ring(self, step_id: StepId, resource: Resource) -> None:
         """Ring this step's doorbell after the commit."""
@@ -90,6 +93,10 @@ class PostgresUserUnitsOfWork:
     async def list_videos(self, user: User, query: VideoQuery) -> VideoPage:
         """One page of this user's videos, newest first, tombstones left out."""
         return await video_pages.list_videos(self._engine, user, query)
+
+    async def search(self, user: User, query: SearchQuery) -> Sequence[FoundVideo]:
+        """This user's videos that match, best first."""
+        return await search.search(self._engine, user, query)
 
     async def watchable_owner(self, video_id: VideoId) -> UserId | None:
         """Whose this video is, if it is unlisted or public."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from echo_core.entrypoints.cli.commands import doctor, inspecting, jobs, storage, upload, users, videos
+from echo_core.entrypoints.cli.commands import doctor, inspecting, jobs, search, storage, upload, users, videos
 from echo_core.entrypoints.cli.commands import instance as instance_commands
 from echo_core.entrypoints.cli.exits import ExitCode
 from echo_core.entrypoints.cli.instance import CONFIG_KEY
@@ -116,5 +116,5 @@ def root(
         context.find_root().meta[CONFIG_KEY] = config
 
 
-for commands in (instance_commands, upload, videos, jobs, doctor, storage, inspecting, users):
+for commands in (instance_commands, upload, videos, search, jobs, doctor, storage, inspecting, users):
     commands.register(app)

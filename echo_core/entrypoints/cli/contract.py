@@ -116,3 +116,26 @@ class VideoDetails(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
     status: str = ""
     job: Job | None = None
     playback_url: str | None = None
+
+
+class SearchPart(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
+    """A piece of a text; ``match``: it is what was looked for."""
+
+    text: str
+    match: bool = False
+
+
+class SearchHit(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
+    """Something said."""
+
+    start_seconds: float
+    parts: tuple[SearchPart, ...] = ()
+
+
+class SearchedVideo(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
+    """A video that was found, and where."""
+
+    video_id: str
+    title: str
+    title_parts: tuple[SearchPart, ...] = ()
+    hits: tuple[SearchHit, ...] = ()

@@ -8,7 +8,17 @@ from collections.abc import Mapping
 from starlette.requests import Request
 from starlette.responses import Response
 
-from echo_core.entrypoints.http import captions, jobs, playback, suggestions, system, uploads, videos, watching
+from echo_core.entrypoints.http import (
+    captions,
+    jobs,
+    playback,
+    search,
+    suggestions,
+    system,
+    uploads,
+    videos,
+    watching,
+)
 from echo_core.entrypoints.http.openapi import openapi_document, openapi_text
 from echo_core.entrypoints.http.operations import Answer, Operation
 from echo_core.entrypoints.http.responses import WsTicket
@@ -42,6 +52,7 @@ WS_TICKET = Operation(
 
 KERNEL_OPERATIONS = (
     *videos.OPERATIONS,
+    *search.OPERATIONS,
     *uploads.OPERATIONS,
     *jobs.OPERATIONS,
     *captions.OPERATIONS,

@@ -73,6 +73,31 @@ INSTANCE = {
     },
 }
 VIDEO_LIST = {"items": [VIDEO_ITEM], "nextCursor": "AZjzwnsefDqdUh8OakuMIQ"}
+SEARCH_RESULTS = {
+    "items": [
+        {
+            "videoId": VIDEO_ID,
+            "title": "A holiday in Lisbon",
+            "titleParts": [{"text": "A holiday in ", "match": False}, {"text": "Lisbon", "match": True}],
+            "status": "ready",
+            "posterUrl": f"{STREAM}/poster.jpg?token={TOKEN}",
+            "durationSeconds": 62.5,
+            "createdAt": AT,
+            "score": 1.0,
+            "matched": ["title", "speech"],
+            "hits": [
+                {
+                    "startSeconds": 12.4,
+                    "endSeconds": 21.0,
+                    "track": "auto-en",
+                    "parts": [{"text": "we came to ", "match": False}, {"text": "Lisbon", "match": True}],
+                }
+            ],
+        }
+    ],
+    "nextCursor": None,
+    "semantic": False,
+}
 STEP = {
     "name": "ladder",
     "state": "running",

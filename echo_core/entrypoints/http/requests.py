@@ -15,6 +15,9 @@ from echo_core.domain.videos import VideoStatus, Visibility
 
 MAX_PAGE = 100
 DEFAULT_PAGE = 50
+MAX_FOUND = 50
+DEFAULT_FOUND = 20
+MAX_SEARCH_LENGTH = 200
 MAX_TITLE_LENGTH = 200
 MAX_DESCRIPTION_LENGTH = 10_000
 MAX_TAGS = 100
@@ -194,6 +197,15 @@ class VideoListQuery(Query):
     cursor: Annotated[str, StringConstraints(max_length=200)] | None = None
     status: VideoStatus | None = None
     q: Annotated[str, StringConstraints(max_length=200), NoNul] = ""
+
+
+class SearchParameters(Query):
+    """What to look for: words, ``"phrases"``, ``or`` between alternatives, ``-`` before what must not be there.
+    ``cursor`` is the ``nextCursor`` of the page before."""
+
+    q: Annotated[str, OneLine, StringConstraints(max_length=MAX_SEARCH_LENGTH)] = ""
+    limit: Annotated[int, Field(ge=1, le=MAX_FOUND)] = DEFAULT_FOUND
+    cursor: Annotated[str, StringConstraints(max_length=200)] | None = None
 
 
 class SourceQuery(Query):

@@ -89,6 +89,47 @@ class VideoList(Model):
     next_cursor: str | None
 
 
+class TextPart(Model):
+    """A piece of a text; ``match``: it is what was looked for."""
+
+    text: str
+    match: bool
+
+
+class SearchHit(Model):
+    """What is said from ``startSeconds`` on: the second of the word, or of the passage where only its meaning is near.
+    ``track``: the name of the captions."""
+
+    start_seconds: float
+    end_seconds: float
+    track: str
+    parts: list[TextPart]
+
+
+class FoundVideo(Model):
+    """A video that was found. ``matched``: where. ``titleParts`` are the title in pieces; ``hits`` at most five, in the
+    order of their times."""
+
+    video_id: UUID
+    title: str
+    title_parts: list[TextPart]
+    status: VideoStatus
+    poster_url: str | None
+    duration_seconds: float | None
+    created_at: datetime
+    score: float
+    matched: list[Literal["title", "description", "tags", "speech", "meaning"]]
+    hits: list[SearchHit]
+
+
+class SearchResults(Model):
+    """A page, best first. ``nextCursor`` null: that was the last. ``semantic``: meaning was compared too."""
+
+    items: list[FoundVideo]
+    next_cursor: str | None
+    semantic: bool
+
+
 class StepFailure(Model):
     """Why a step failed, what to do, and the end of the tool's own log."""
 

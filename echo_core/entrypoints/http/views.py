@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from echo_core.application import jobs as job_use_cases
 from echo_core.application.playback import PlaybackUrls, poster_name, posters_of
+from echo_core.application.searching import Part, SearchResult
 from echo_core.application.suggestions import SuggestionView, newest_of_each_field, viewed
 from echo_core.application.videos import VideoDetails
 from echo_core.application.watching import WatchPage
@@ -79,6 +80,35 @@ def video_item(video: videos.VideoSummary, poster_url: Callable[[VideoId], str])
         job_id=video.job_id,
         percent=video.percent,
     )
+
+
+def found_video(result: SearchResult, poster_url: Callable[[VideoId], str]) -> responses.FoundVideo:
+    """A row of what was found."""
+    video = result.video
+    return responses.FoundVideo(
+        video_id=video.id,
+        title=video.title,
+        title_parts=[_part(part) for part in result.title],
+        status=video.status,
+        poster_url=_fresh(poster_url(video.id), video.updated_at) if video.has_poster else None,
+        duration_seconds=video.duration_s,
+        created_at=video.created_at,
+        score=video.score,
+        matched=list(result.matched),
+        hits=[
+            responses.SearchHit(
+                start_seconds=hit.start_s,
+                end_seconds=hit.end_s,
+                track=hit.track,
+                parts=[_part(part) for part in hit.parts],
+            )
+            for hit in result.hits
+        ],
+    )
+
+
+def _part(part: Part) -> responses.TextPart:
+    return responses.TextPart(text=part.text, match=part.match)
 
 
 def job(view: job_use_cases.JobView) -> responses.Job:

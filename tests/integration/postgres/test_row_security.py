@@ -41,6 +41,7 @@ OWNED_TABLES = sorted(
         "events",
         "idempotency_keys",
         "jobs",
+        "passages",
         "steps",
         "suggestions",
         "uploads",
@@ -58,6 +59,7 @@ PRIMARY_KEYS = {
     "users": {"email": "'other@example.org'"},
     "uploads": {"video_id": "gen_random_uuid()"},
     "caption_tracks": {"name": "'other'"},
+    "passages": {"number": 99},
 }
 """What a copied row needs besides another owner, so that nothing but row security can refuse it; else a new id."""
 

@@ -68,6 +68,7 @@ def test_help_imports_nothing_heavy() -> None:
         "token",
         "upload",
         "videos",
+        "search",
         "jobs show",
         "jobs cancel",
         "jobs retry",
