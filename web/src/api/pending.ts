@@ -7,9 +7,10 @@ import type { components, paths } from "./schema";
 
 type Problem = components["schemas"]["Problem"];
 type Json<T> = { content: { "application/json": T } };
-type Op<Parameters, Status extends number, Answer, Body = never> = {
+type Op<Parameters, Status extends number, Answer, Body = never> = ([Body] extends [never]
+  ? { requestBody?: never }
+  : { requestBody: Json<Body> }) & {
   parameters: Parameters;
-  requestBody: [Body] extends [never] ? undefined : Json<Body>;
   responses: { [status in Status]: Json<Answer> } & {
     default: { content: { "application/problem+json": Problem } };
   };

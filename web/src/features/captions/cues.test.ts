@@ -127,7 +127,7 @@ describe("warnings", () => {
     expect(found(1)).toEqual([[true, "has"]]);
     expect(found(2)).toEqual([
       [true, "ends"],
-      [true, "begins"],
+      [false, "begins"],
     ]);
   });
 

@@ -141,7 +141,7 @@ export function warningsOf(
   if (durationSeconds !== null && one.endSeconds > durationSeconds + 0.5)
     found.push({ grave: true, text: "It ends after the video does." });
   if (next && next.startSeconds < one.startSeconds)
-    found.push({ grave: true, text: "It begins after the next one: put them in order." });
+    found.push({ grave: false, text: "It begins after the next one; saving puts them in order." });
   else if (next && next.startSeconds < one.endSeconds)
     found.push({
       grave: false,

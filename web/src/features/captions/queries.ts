@@ -3,6 +3,7 @@ import { answered, api, body, once } from "@/api/client";
 import type { CaptionCue, CaptionTrack } from "@/api/pending";
 
 export const captionKeys = {
+  ofVideo: (videoId: string) => ["captions", videoId] as const,
   one: (videoId: string, name: string) => ["captions", videoId, name] as const,
 };
 

@@ -1,4 +1,12 @@
-export type PlayerCaption = { name: string; url: string; language: string; title: string; forced: boolean };
+export type PlayerCaption = {
+  name: string;
+  url: string;
+  language: string;
+  title: string;
+  forced: boolean;
+  /** Who wrote it; "transcribed" and "translated" are made by a machine. */
+  source?: string;
+};
 export type PlayerChapter = { startSeconds: number; title: string };
 
 /** What a player needs to know of a video. Addresses are complete; null means: not made. */
@@ -17,6 +25,6 @@ export type PlayerSource = {
   revision?: string;
 };
 
-export type PlayerHandle = { seek(seconds: number): void; currentTime(): number };
+export type PlayerHandle = { seek(seconds: number): void; currentTime(): number; togglePlay(): void };
 
 export type PlayerProblem = { kind: "network" | "expired" | "media" | "unsupported"; message: string };
