@@ -20,6 +20,7 @@ import { Route as EmbedVideoIdRouteImport } from './routes/embed.$videoId'
 import { Route as WatchVideoIdRouteImport } from './routes/watch.$videoId'
 import { Route as AppJobsJobIdRouteImport } from './routes/_app.jobs.$jobId'
 import { Route as AppVideoVideoIdRouteImport } from './routes/_app.video.$videoId'
+import { Route as AppVideoVideoIdCaptionsNameRouteImport } from './routes/_app.video.$videoId_.captions.$name'
 
 const IndexRoute = IndexRouteImport.update({
   id: '/',
@@ -75,6 +76,12 @@ const AppVideoVideoIdRoute = AppVideoVideoIdRouteImport.update({
   path: '/video/$videoId',
   getParentRoute: () => AppRoute,
 } as any)
+const AppVideoVideoIdCaptionsNameRoute =
+  AppVideoVideoIdCaptionsNameRouteImport.update({
+    id: '/video/$videoId_/captions/$name',
+    path: '/video/$videoId/captions/$name',
+    getParentRoute: () => AppRoute,
+  } as any)
 
 export interface FileRoutesByFullPath {
   '/': typeof IndexRoute
@@ -87,6 +94,7 @@ export interface FileRoutesByFullPath {
   '/watch/$videoId': typeof WatchVideoIdRoute
   '/jobs/$jobId': typeof AppJobsJobIdRoute
   '/video/$videoId': typeof AppVideoVideoIdRoute
+  '/video/$videoId/captions/$name': typeof AppVideoVideoIdCaptionsNameRoute
 }
 export interface FileRoutesByTo {
   '/': typeof IndexRoute
@@ -99,6 +107,7 @@ export interface FileRoutesByTo {
   '/watch/$videoId': typeof WatchVideoIdRoute
   '/jobs/$jobId': typeof AppJobsJobIdRoute
   '/video/$videoId': typeof AppVideoVideoIdRoute
+  '/video/$videoId/captions/$name': typeof AppVideoVideoIdCaptionsNameRoute
 }
 export interface FileRoutesById {
   __root__: typeof rootRouteImport
@@ -113,6 +122,7 @@ export interface FileRoutesById {
   '/watch/$videoId': typeof WatchVideoIdRoute
   '/_app/jobs/$jobId': typeof AppJobsJobIdRoute
   '/_app/video/$videoId': typeof AppVideoVideoIdRoute
+  '/_app/video/$videoId_/captions/$name': typeof AppVideoVideoIdCaptionsNameRoute
 }
 export interface FileRouteTypes {
   fileRoutesByFullPath: FileRoutesByFullPath
@@ -127,6 +137,7 @@ export interface FileRouteTypes {
     | '/watch/$videoId'
     | '/jobs/$jobId'
     | '/video/$videoId'
+    | '/video/$videoId/captions/$name'
   fileRoutesByTo: FileRoutesByTo
   to:
     | '/'
@@ -139,6 +150,7 @@ export interface FileRouteTypes {
     | '/watch/$videoId'
     | '/jobs/$jobId'
     | '/video/$videoId'
+    | '/video/$videoId/captions/$name'
   id:
     | '__root__'
     | '/'
@@ -152,6 +164,7 @@ export interface FileRouteTypes {
     | '/watch/$videoId'
     | '/_app/jobs/$jobId'
     | '/_app/video/$videoId'
+    | '/_app/video/$videoId_/captions/$name'
   fileRoutesById: FileRoutesById
 }
 export interface RootRouteChildren {
@@ -243,6 +256,13 @@ declare module '@tanstack/react-router' {
       preLoaderRoute: typeof AppVideoVideoIdRouteImport
       parentRoute: typeof AppRoute
     }
+    '/_app/video/$videoId_/captions/$name': {
+      id: '/_app/video/$videoId_/captions/$name'
+      path: '/video/$videoId/captions/$name'
+      fullPath: '/video/$videoId/captions/$name'
+      preLoaderRoute: typeof AppVideoVideoIdCaptionsNameRouteImport
+      parentRoute: typeof AppRoute
+    }
   }
 }
 
@@ -251,6 +271,7 @@ interface AppRouteChildren {
   AppSettingsRoute: typeof AppSettingsRoute
   AppJobsJobIdRoute: typeof AppJobsJobIdRoute
   AppVideoVideoIdRoute: typeof AppVideoVideoIdRoute
+  AppVideoVideoIdCaptionsNameRoute: typeof AppVideoVideoIdCaptionsNameRoute
 }
 
 const AppRouteChildren: AppRouteChildren = {
@@ -258,6 +279,7 @@ const AppRouteChildren: AppRouteChildren = {
   AppSettingsRoute: AppSettingsRoute,
   AppJobsJobIdRoute: AppJobsJobIdRoute,
   AppVideoVideoIdRoute: AppVideoVideoIdRoute,
+  AppVideoVideoIdCaptionsNameRoute: AppVideoVideoIdCaptionsNameRoute,
 }
 
 const AppRouteWithChildren = AppRoute._addFileChildren(AppRouteChildren)

@@ -61,8 +61,9 @@ export function Player(props: PlayerProps) {
       seek: (seconds) => playback.seek(seconds),
       currentTime: () => playback.position(),
       togglePlay: actions.togglePlay,
+      play: () => void video?.play().catch(() => undefined),
     }),
-    [playback, actions],
+    [playback, actions, video],
   );
   useEffect(() => {
     if (!video || !onTimeChange) return;

@@ -25,6 +25,12 @@ export type PlayerSource = {
   revision?: string;
 };
 
-export type PlayerHandle = { seek(seconds: number): void; currentTime(): number; togglePlay(): void };
+export type PlayerHandle = {
+  seek(seconds: number): void;
+  currentTime(): number;
+  togglePlay(): void;
+  /** A browser may refuse; then it stays paused. */
+  play(): void;
+};
 
 export type PlayerProblem = { kind: "network" | "expired" | "media" | "unsupported"; message: string };
