@@ -153,7 +153,7 @@ function DayTable({ days }: { days: readonly AiDay[] }) {
     <details>
       <summary>Day by day</summary>
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard */}
-      <div className="mt-2 max-h-80 overflow-auto" tabIndex={0} role="region" aria-label="Cost day by day">
+      <section className="mt-2 max-h-80 overflow-auto" tabIndex={0} aria-label="Cost day by day">
         <table className="w-full text-left">
           <thead className="text-muted text-xs">
             <tr>
@@ -188,7 +188,7 @@ function DayTable({ days }: { days: readonly AiDay[] }) {
               ))}
           </tbody>
         </table>
-      </div>
+      </section>
     </details>
   );
 }

@@ -103,7 +103,7 @@ function Track({ videoId, track, onDelete }: TrackProps) {
           className={buttonClass({ size: "sm", variant: "ghost" })}
           aria-label={`Download the captions ${label} as WebVTT`}
         >
-          <Download aria-hidden="true" /> VTT
+          <Download aria-hidden="true" /> WebVTT
         </a>
         {track.srtUrl && (
           <a
