@@ -7,7 +7,7 @@ const ROW_PX = 132;
 const GAP_PX = 8;
 
 export type CueListHandle = {
-  /** Bring a cue into sight. */
+  /** Bring a cue into the middle. */
   show(index: number): void;
   /** Give the keyboard to a cue's text, with the caret at a place in it. */
   focus(index: number, caret?: number): void;
@@ -40,7 +40,7 @@ export function CueList({ cues, currentIndex, selectedId, durationSeconds, actio
     },
   });
   useImperativeHandle(handle, () => ({
-    show: (index) => rows.scrollToIndex(index, { align: "auto" }),
+    show: (index) => rows.scrollToIndex(index, { align: "center" }),
     focus: (index, caret) => {
       rows.scrollToIndex(index, { align: "auto" });
       // The row may have to be drawn first: a far one comes with the scrolling.
