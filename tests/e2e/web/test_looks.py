@@ -84,9 +84,7 @@ def test_every_page_fits_a_phone(sign_up: SignUp, visit: Visit, short_clip: Path
     page = ada.page
     expect_no_sideways_scrolling(page)
     api = ada.api()
-    video_id, job_id = api.upload(
-        short_clip, filename="a-very-long-name-without-any-space-as-cameras-give-them-0001.mp4"
-    )
+    video_id, job_id = api.upload(short_clip, filename="a-very-long-name-without-any-space-as-cameras-give-them-0001.mp4")
     assert api.wait_for_job(job_id)["state"] == "succeeded"
     api.call("PUT", f"/api/v1/videos/{video_id}/metadata", expect=200, json={"visibility": "public", "title": "W" * 60})
     for path in ("/dashboard", f"/video/{video_id}", f"/jobs/{job_id}", "/settings", f"/watch/{video_id}"):

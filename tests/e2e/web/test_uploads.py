@@ -215,9 +215,7 @@ def test_an_upload_that_another_browser_began_goes_on_with_the_same_file_only(
     expect(ada.badge("short")).to_have_text("Ready", timeout=PROCESSED_MS)
 
 
-def test_files_that_are_chosen_without_a_network_go_when_it_is_back(
-    sign_up: SignUp, short_clip: Path, tmp_path: Path
-) -> None:
+def test_files_that_are_chosen_without_a_network_go_when_it_is_back(sign_up: SignUp, short_clip: Path, tmp_path: Path) -> None:
     films = [Path(shutil.copy(short_clip, tmp_path / f"film-{number}.mp4")) for number in range(5)]
     ada = sign_up()
     ada.guard.allow(CUT)
@@ -250,9 +248,7 @@ def test_pausing_while_it_begins_makes_one_video(sign_up: SignUp, short_clip: Pa
     expect(ada.page.get_by_role("article")).to_have_count(1)
 
 
-def test_what_one_person_uploads_the_next_at_the_same_browser_does_not_see(
-    sign_up: SignUp, short_clip: Path, tmp_path: Path
-) -> None:
+def test_what_one_person_uploads_the_next_at_the_same_browser_does_not_see(sign_up: SignUp, short_clip: Path, tmp_path: Path) -> None:
     film = padded(short_clip, tmp_path / "private.mp4", 24 * MIB)
     ada = sign_up()
     throttle(ada.devtools(), upload_bps=MIB)

@@ -23,13 +23,16 @@ type OfSuggestion = {
   header?: { "Idempotency-Key"?: string };
 };
 
-export type CaptionSource = "embedded" | "transcribed" | "translated" | "uploaded" | "edited";
+export type CaptionSource = "embedded" | "transcribed" | "translated" | "uploaded";
 
 export type CaptionItem = components["schemas"]["CaptionItem"] & {
-  srtUrl: string;
+  /** As a machine made them. */
+  automatic: boolean;
+  srtUrl: string | null;
   source: CaptionSource;
+  edited: boolean;
   provider: string;
-  editable: boolean;
+  /** 0: kept only as the file that came, so that it cannot be edited. */
   version: number;
 };
 
@@ -39,8 +42,11 @@ export type CaptionTrack = {
   name: string;
   language: string;
   title: string;
+  forced: boolean;
   source: CaptionSource;
+  edited: boolean;
   provider: string;
+  model: string;
   version: number;
   cues: CaptionCue[];
   updatedAt: string;

@@ -6,7 +6,7 @@ import { FullPageProblem, PageNotFound } from "@/components/full-page";
 import { Skeleton } from "@/components/status";
 import { useSession } from "@/features/auth/session";
 import { CaptionEditor } from "@/features/captions/caption-editor";
-import { captionLabel, SOURCE } from "@/features/captions/labels";
+import { captionLabel, captionOrigin } from "@/features/captions/labels";
 import { captionQuery } from "@/features/captions/queries";
 import { videoQuery } from "@/features/videos/queries";
 
@@ -43,11 +43,7 @@ function Page() {
         <h1 className="font-bold text-2xl tracking-tight sm:text-3xl">
           {track.data ? `Captions: ${captionLabel(track.data)}` : "Captions"}
         </h1>
-        {track.data && (
-          <p className="text-muted text-sm">
-            {[SOURCE[track.data.source], track.data.provider].filter(Boolean).join(" · ")}
-          </p>
-        )}
+        {track.data && <p className="text-muted text-sm">{captionOrigin(track.data)}</p>}
       </div>
       {video.data && track.data && session ? (
         <CaptionEditor

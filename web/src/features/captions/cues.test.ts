@@ -131,6 +131,11 @@ describe("warnings", () => {
     ]);
   });
 
+  it("refuses two that begin together", () => {
+    const cue = { startSeconds: 1, endSeconds: 2, text: "a" };
+    expect(warningsOf([cue, cue], 0, 10).map((one) => one.grave)).toEqual([true]);
+  });
+
   it("counts letters as they are read", () => {
     expect(charactersPerSecond({ startSeconds: 0, endSeconds: 2, text: " ab \n cd " })).toBe(2.5);
   });

@@ -142,6 +142,8 @@ export function warningsOf(
     found.push({ grave: true, text: "It ends after the video does." });
   if (next && next.startSeconds < one.startSeconds)
     found.push({ grave: false, text: "It begins after the next one; saving puts them in order." });
+  else if (next && next.startSeconds === one.startSeconds)
+    found.push({ grave: true, text: "It begins with the next one: merge them, or change a time." });
   else if (next && next.startSeconds < one.endSeconds)
     found.push({
       grave: false,
@@ -154,6 +156,12 @@ export function warningsOf(
 
 function formatLength(seconds: number): string {
   return seconds < 1 ? `${Math.round(seconds * 1000)} ms` : `${seconds.toFixed(1)} s`;
+}
+
+/** The cues as the server has kept them, each under its name here; their number is the same. */
+export function asKept(sent: readonly Cue[], kept: readonly CaptionCue[]): Cue[] {
+  if (sent.length !== kept.length) return editable(kept);
+  return kept.map((one, at) => ({ id: sent[at]?.id ?? nextId++, ...one }));
 }
 
 export function isSame(one: readonly CaptionCue[], other: readonly CaptionCue[]): boolean {

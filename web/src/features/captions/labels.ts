@@ -1,13 +1,19 @@
 import type { CaptionItem, CaptionSource } from "@/api/pending";
 import { trackLabel } from "@/features/player/caption-text";
 
-export const SOURCE: Record<CaptionSource, string> = {
+const SOURCE: Record<CaptionSource, string> = {
   embedded: "from the file",
-  transcribed: "automatic, from what is said",
-  translated: "automatic, translated",
+  transcribed: "from what is said",
+  translated: "translated",
   uploaded: "uploaded",
-  edited: "edited by a person",
 };
+
+/** Where the captions come from, in a few words. */
+export function captionOrigin(track: Pick<CaptionItem, "source" | "edited" | "provider">): string {
+  return [SOURCE[track.source], track.provider, track.edited && "edited by a person"]
+    .filter(Boolean)
+    .join(" · ");
+}
 
 /** What to call a track among others. */
 export function captionLabel({

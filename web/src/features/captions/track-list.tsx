@@ -12,7 +12,7 @@ import { ProblemNote } from "@/components/problem-note";
 import { toast } from "@/components/toast";
 import { videoKeys } from "@/features/videos/queries";
 import { formatLanguage } from "@/lib/format";
-import { captionLabel, SOURCE } from "./labels";
+import { captionLabel, captionOrigin } from "./labels";
 import { deleteCaptions, uploadCaptions } from "./queries";
 
 /** The captions of a video: editing, files, and uploads of one's own. */
@@ -73,13 +73,14 @@ type TrackProps = { videoId: string; track: CaptionItem; onDelete: () => void };
 
 function Track({ videoId, track, onDelete }: TrackProps) {
   const label = captionLabel(track);
+  const editable = track.version > 0;
   const facts = [
     track.language &&
       track.language !== "und" &&
       formatLanguage(track.language) !== label &&
       formatLanguage(track.language),
-    SOURCE[track.source],
-    track.provider,
+    track.automatic && "automatic",
+    captionOrigin(track),
     track.forced && "forced",
   ];
   return (
@@ -87,7 +88,7 @@ function Track({ videoId, track, onDelete }: TrackProps) {
       <p className="font-medium wrap-anywhere">{label}</p>
       <p className="text-muted text-xs">{facts.filter(Boolean).join(" · ")}</p>
       <div className="flex flex-wrap gap-1.5">
-        {track.editable && (
+        {editable && (
           <Link
             to="/video/$videoId/captions/$name"
             params={{ videoId, name: track.name }}
@@ -115,7 +116,7 @@ function Track({ videoId, track, onDelete }: TrackProps) {
             <Download aria-hidden="true" /> SRT
           </a>
         )}
-        {track.editable && (
+        {editable && (
           <Button size="sm" variant="ghost" aria-label={`Delete the captions ${label}`} onClick={onDelete}>
             <Trash2 />
           </Button>

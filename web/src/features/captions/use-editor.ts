@@ -3,7 +3,7 @@ import { useEffect, useState } from "react";
 import { asProblem } from "@/api/problem";
 import { toast } from "@/components/toast";
 import { videoKeys } from "@/features/videos/queries";
-import { type Cue, editable, isSame, plain, sorted } from "./cues";
+import { asKept, type Cue, editable, isSame, plain, sorted } from "./cues";
 import { begun, changed, type History, redone, undone } from "./history";
 import { keepCues, keptCues } from "./kept";
 import { captionQuery, saveCaptions, type TaggedTrack } from "./queries";
@@ -54,8 +54,10 @@ export function useEditor(track: TaggedTrack, userId: string, videoId: string) {
     mutationFn: ({ etag, sent }: { etag: string; sent: readonly Cue[] }) =>
       saveCaptions(videoId, track.name, etag, plain(sent)),
     onSuccess: (saved, { sent }) => {
-      // What was typed while it was being saved stays, as a change to what is saved.
-      setBase({ etag: saved.etag, cues: sent });
+      // Ends that reach into the next cue were cut. What was typed while it was being saved stays, as a change.
+      const kept = asKept(sent, saved.cues);
+      setBase({ etag: saved.etag, cues: kept });
+      setHistory((now) => (now.present === sent ? { ...now, present: kept, kind: null } : now));
       setRestored(false);
       queryClient.setQueryData(captionQuery(videoId, track.name).queryKey, saved);
       void queryClient.invalidateQueries({ queryKey: videoKeys.details(videoId) });

@@ -56,12 +56,7 @@ export function isForced(captions: readonly PlayerCaption[], label: string, lang
 
 /** Whether a machine has written a track of the playlist and nobody has read it over. */
 export function isAutomatic(captions: readonly PlayerCaption[], label: string, language: string): boolean {
-  return areAll(
-    captions,
-    label,
-    language,
-    ({ source }) => source === "transcribed" || source === "translated",
-  );
+  return areAll(captions, label, language, ({ automatic }) => automatic === true);
 }
 
 function areAll(

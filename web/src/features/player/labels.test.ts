@@ -90,9 +90,9 @@ describe("captions", () => {
   });
 
   it("marks those that a machine wrote, once", () => {
-    const made = { name: "a", url: "", language: "de", title: "", forced: false, source: "transcribed" };
+    const made = { name: "a", url: "", language: "de", title: "", forced: false, automatic: true };
     expect(isAutomatic([made], "Deutsch", "de")).toBe(true);
-    expect(isAutomatic([{ ...made, source: "edited" }], "Deutsch", "de")).toBe(false);
+    expect(isAutomatic([{ ...made, automatic: false }], "Deutsch", "de")).toBe(false);
     expect(markedLabel("German", false, true)).toBe("German (automatic)");
     expect(markedLabel("German (automatic)", false, true)).toBe("German (automatic)");
     expect(markedLabel("German", true, true)).toBe("German (forced)");

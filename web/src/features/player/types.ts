@@ -4,8 +4,8 @@ export type PlayerCaption = {
   language: string;
   title: string;
   forced: boolean;
-  /** Who wrote it; "transcribed" and "translated" are made by a machine. */
-  source?: string;
+  /** As a machine made it, and nobody has read it over. */
+  automatic?: boolean;
 };
 export type PlayerChapter = { startSeconds: number; title: string };
 
