@@ -1,4 +1,4 @@
-"""What providers suggest, beside the fields. The suggestions are laid over the server's answers: no provider is asked."""
+"""Suggestions beside the fields. They are laid over the server's answers: no provider is asked."""
 
 from __future__ import annotations
 
