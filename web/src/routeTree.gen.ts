@@ -14,12 +14,14 @@ import { Route as AppRouteImport } from './routes/_app'
 import { Route as LoginRouteImport } from './routes/login'
 import { Route as SignupRouteImport } from './routes/signup'
 import { Route as AppDashboardRouteImport } from './routes/_app.dashboard'
+import { Route as AppSearchRouteImport } from './routes/_app.search'
 import { Route as AppSettingsRouteImport } from './routes/_app.settings'
 import { Route as AuthCallbackRouteImport } from './routes/auth.callback'
 import { Route as EmbedVideoIdRouteImport } from './routes/embed.$videoId'
 import { Route as WatchVideoIdRouteImport } from './routes/watch.$videoId'
 import { Route as AppJobsJobIdRouteImport } from './routes/_app.jobs.$jobId'
 import { Route as AppVideoVideoIdRouteImport } from './routes/_app.video.$videoId'
+import { Route as AppVideoVideoIdCaptionsNameRouteImport } from './routes/_app.video.$videoId_.captions.$name'
 
 const IndexRoute = IndexRouteImport.update({
   id: '/',
@@ -43,6 +45,11 @@ const SignupRoute = SignupRouteImport.update({
 const AppDashboardRoute = AppDashboardRouteImport.update({
   id: '/dashboard',
   path: '/dashboard',
+  getParentRoute: () => AppRoute,
+} as any)
+const AppSearchRoute = AppSearchRouteImport.update({
+  id: '/search',
+  path: '/search',
   getParentRoute: () => AppRoute,
 } as any)
 const AppSettingsRoute = AppSettingsRouteImport.update({
@@ -75,30 +82,40 @@ const AppVideoVideoIdRoute = AppVideoVideoIdRouteImport.update({
   path: '/video/$videoId',
   getParentRoute: () => AppRoute,
 } as any)
+const AppVideoVideoIdCaptionsNameRoute =
+  AppVideoVideoIdCaptionsNameRouteImport.update({
+    id: '/video/$videoId_/captions/$name',
+    path: '/video/$videoId/captions/$name',
+    getParentRoute: () => AppRoute,
+  } as any)
 
 export interface FileRoutesByFullPath {
   '/': typeof IndexRoute
   '/login': typeof LoginRoute
   '/signup': typeof SignupRoute
   '/dashboard': typeof AppDashboardRoute
+  '/search': typeof AppSearchRoute
   '/settings': typeof AppSettingsRoute
   '/auth/callback': typeof AuthCallbackRoute
   '/embed/$videoId': typeof EmbedVideoIdRoute
   '/watch/$videoId': typeof WatchVideoIdRoute
   '/jobs/$jobId': typeof AppJobsJobIdRoute
   '/video/$videoId': typeof AppVideoVideoIdRoute
+  '/video/$videoId/captions/$name': typeof AppVideoVideoIdCaptionsNameRoute
 }
 export interface FileRoutesByTo {
   '/': typeof IndexRoute
   '/login': typeof LoginRoute
   '/signup': typeof SignupRoute
   '/dashboard': typeof AppDashboardRoute
+  '/search': typeof AppSearchRoute
   '/settings': typeof AppSettingsRoute
   '/auth/callback': typeof AuthCallbackRoute
   '/embed/$videoId': typeof EmbedVideoIdRoute
   '/watch/$videoId': typeof WatchVideoIdRoute
   '/jobs/$jobId': typeof AppJobsJobIdRoute
   '/video/$videoId': typeof AppVideoVideoIdRoute
+  '/video/$videoId/captions/$name': typeof AppVideoVideoIdCaptionsNameRoute
 }
 export interface FileRoutesById {
   __root__: typeof rootRouteImport
@@ -107,12 +124,14 @@ export interface FileRoutesById {
   '/login': typeof LoginRoute
   '/signup': typeof SignupRoute
   '/_app/dashboard': typeof AppDashboardRoute
+  '/_app/search': typeof AppSearchRoute
   '/_app/settings': typeof AppSettingsRoute
   '/auth/callback': typeof AuthCallbackRoute
   '/embed/$videoId': typeof EmbedVideoIdRoute
   '/watch/$videoId': typeof WatchVideoIdRoute
   '/_app/jobs/$jobId': typeof AppJobsJobIdRoute
   '/_app/video/$videoId': typeof AppVideoVideoIdRoute
+  '/_app/video/$videoId_/captions/$name': typeof AppVideoVideoIdCaptionsNameRoute
 }
 export interface FileRouteTypes {
   fileRoutesByFullPath: FileRoutesByFullPath
@@ -121,24 +140,28 @@ export interface FileRouteTypes {
     | '/login'
     | '/signup'
     | '/dashboard'
+    | '/search'
     | '/settings'
     | '/auth/callback'
     | '/embed/$videoId'
     | '/watch/$videoId'
     | '/jobs/$jobId'
     | '/video/$videoId'
+    | '/video/$videoId/captions/$name'
   fileRoutesByTo: FileRoutesByTo
   to:
     | '/'
     | '/login'
     | '/signup'
     | '/dashboard'
+    | '/search'
     | '/settings'
     | '/auth/callback'
     | '/embed/$videoId'
     | '/watch/$videoId'
     | '/jobs/$jobId'
     | '/video/$videoId'
+    | '/video/$videoId/captions/$name'
   id:
     | '__root__'
     | '/'
@@ -146,12 +169,14 @@ export interface FileRouteTypes {
     | '/login'
     | '/signup'
     | '/_app/dashboard'
+    | '/_app/search'
     | '/_app/settings'
     | '/auth/callback'
     | '/embed/$videoId'
     | '/watch/$videoId'
     | '/_app/jobs/$jobId'
     | '/_app/video/$videoId'
+    | '/_app/video/$videoId_/captions/$name'
   fileRoutesById: FileRoutesById
 }
 export interface RootRouteChildren {
@@ -201,6 +226,13 @@ declare module '@tanstack/react-router' {
       preLoaderRoute: typeof AppDashboardRouteImport
       parentRoute: typeof AppRoute
     }
+    '/_app/search': {
+      id: '/_app/search'
+      path: '/search'
+      fullPath: '/search'
+      preLoaderRoute: typeof AppSearchRouteImport
+      parentRoute: typeof AppRoute
+    }
     '/_app/settings': {
       id: '/_app/settings'
       path: '/settings'
@@ -243,21 +275,32 @@ declare module '@tanstack/react-router' {
       preLoaderRoute: typeof AppVideoVideoIdRouteImport
       parentRoute: typeof AppRoute
     }
+    '/_app/video/$videoId_/captions/$name': {
+      id: '/_app/video/$videoId_/captions/$name'
+      path: '/video/$videoId/captions/$name'
+      fullPath: '/video/$videoId/captions/$name'
+      preLoaderRoute: typeof AppVideoVideoIdCaptionsNameRouteImport
+      parentRoute: typeof AppRoute
+    }
   }
 }
 
 interface AppRouteChildren {
   AppDashboardRoute: typeof AppDashboardRoute
+  AppSearchRoute: typeof AppSearchRoute
   AppSettingsRoute: typeof AppSettingsRoute
   AppJobsJobIdRoute: typeof AppJobsJobIdRoute
   AppVideoVideoIdRoute: typeof AppVideoVideoIdRoute
+  AppVideoVideoIdCaptionsNameRoute: typeof AppVideoVideoIdCaptionsNameRoute
 }
 
 const AppRouteChildren: AppRouteChildren = {
   AppDashboardRoute: AppDashboardRoute,
+  AppSearchRoute: AppSearchRoute,
   AppSettingsRoute: AppSettingsRoute,
   AppJobsJobIdRoute: AppJobsJobIdRoute,
   AppVideoVideoIdRoute: AppVideoVideoIdRoute,
+  AppVideoVideoIdCaptionsNameRoute: AppVideoVideoIdCaptionsNameRoute,
 }
 
 const AppRouteWithChildren = AppRoute._addFileChildren(AppRouteChildren)

@@ -5,6 +5,7 @@ import type { ReactNode } from "react";
 import { signOut } from "@/features/auth/sign-out";
 import { LinkBadge } from "@/features/live/link-badge";
 import { LiveProvider } from "@/features/live/live";
+import { SearchField } from "@/features/search/search-field";
 import { DropAnywhere } from "@/features/uploads/drop-anywhere";
 import { addFiles } from "@/features/uploads/manager";
 import { UploadButton } from "@/features/uploads/upload-button";
@@ -39,6 +40,7 @@ export function AppShell({ session, children }: { session: Session; children: Re
             <Logo />
           </Link>
           <div className="flex-1" />
+          <SearchField />
           <LinkBadge />
           <UploadButton variant="primary" label="Upload videos" onFiles={(files) => addFiles(files, userId)}>
             <span className="max-sm:hidden">Upload</span>

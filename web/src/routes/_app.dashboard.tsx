@@ -1,9 +1,8 @@
 import { createFileRoute, useNavigate } from "@tanstack/react-router";
-import { Search, X } from "lucide-react";
-import { useEffect, useState } from "react";
+import { useCallback } from "react";
 import type { VideoStatus } from "@/api/client";
-import { Button } from "@/components/button";
 import { inputClass } from "@/components/field";
+import { SearchInput } from "@/components/search-input";
 import { useSession } from "@/features/auth/session";
 import { addFiles } from "@/features/uploads/manager";
 import { UploadButton } from "@/features/uploads/upload-button";
@@ -11,9 +10,9 @@ import { type VideoFilter, videoListQuery } from "@/features/videos/queries";
 import { STATUS } from "@/features/videos/status-words";
 import { VideoList } from "@/features/videos/video-list";
 import { cn } from "@/lib/cn";
+import { useTypedSearch } from "@/lib/use-typed-search";
 
 const STATUSES = Object.keys(STATUS) as VideoStatus[];
-const TYPING_MS = 250;
 
 export const Route = createFileRoute("/_app/dashboard")({
   validateSearch: (search): VideoFilter => {
@@ -53,55 +52,23 @@ function Page() {
 
 function SearchBox({ q }: { q: string }) {
   const navigate = useNavigate({ from: Route.fullPath });
-  const [typed, setTyped] = useState(q);
-  const [seen, setSeen] = useState(q);
-  const [own, setOwn] = useState(q); // the last that was put into the address from here
-  if (q !== seen) {
-    setSeen(q);
-    if (q !== own) {
-      // Somebody has gone back, or to another link.
-      setOwn(q);
-      setTyped(q);
-    }
-  }
-  useEffect(() => {
-    const text = typed.trim();
-    if (text === q) return;
-    const timer = setTimeout(() => {
-      setOwn(text);
+  const toAddress = useCallback(
+    (text: string) =>
       void navigate({
         search: ({ q: _, ...rest }) => ({ ...rest, ...(text && { q: text }) }),
         replace: true,
-      });
-    }, TYPING_MS);
-    return () => clearTimeout(timer);
-  }, [typed, q, navigate]);
+      }),
+    [navigate],
+  );
+  const [typed, setTyped] = useTypedSearch(q, toAddress);
   return (
-    <search className="relative sm:w-80">
-      <Search className="pointer-events-none absolute top-3 left-3 size-4 text-muted" aria-hidden="true" />
-      <input
-        type="text"
-        inputMode="search"
-        enterKeyHint="search"
-        aria-label="Search my videos"
-        placeholder="Search titles and file names"
-        maxLength={200}
-        value={typed}
-        onChange={(event) => setTyped(event.target.value)}
-        className={cn(inputClass, "h-10 px-9")}
-      />
-      {typed && (
-        <Button
-          variant="ghost"
-          size="icon-sm"
-          aria-label="Clear the search"
-          className="absolute top-1 right-1"
-          onClick={() => setTyped("")}
-        >
-          <X />
-        </Button>
-      )}
-    </search>
+    <SearchInput
+      boxClassName="sm:w-80"
+      aria-label="Search my videos"
+      placeholder="Search titles and file names"
+      value={typed}
+      onChange={setTyped}
+    />
   );
 }
 

@@ -1,4 +1,5 @@
 import { createFileRoute } from "@tanstack/react-router";
+import { AiCard } from "@/features/ai/ai-card";
 import { AccountCard } from "@/features/settings/account-card";
 import { AppearanceCard } from "@/features/settings/appearance-card";
 import { InstanceCard } from "@/features/settings/instance-card";
@@ -10,6 +11,7 @@ export const Route = createFileRoute("/_app/settings")({
       <h1 className="font-bold text-3xl tracking-tight">Settings</h1>
       <AccountCard />
       <AppearanceCard />
+      <AiCard />
       <InstanceCard />
     </div>
   ),

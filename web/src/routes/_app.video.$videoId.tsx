@@ -10,9 +10,11 @@ import { FullPageProblem, PageNotFound } from "@/components/full-page";
 import { Badge, Skeleton } from "@/components/status";
 import { toast } from "@/components/toast";
 import { useSession } from "@/features/auth/session";
+import { TrackList } from "@/features/captions/track-list";
 import { JobSummary } from "@/features/jobs/job-summary";
 import { usePolling } from "@/features/live/live";
 import type { PlayerHandle } from "@/features/player/types";
+import { SuggestionsPanel } from "@/features/suggestions/suggestions-panel";
 import { cancelUpload, currentUploads } from "@/features/uploads/manager";
 import { Facts } from "@/features/videos/facts";
 import { MetadataEditor } from "@/features/videos/metadata-editor";
@@ -20,8 +22,10 @@ import { deleteVideo, videoKeys, videoQuery } from "@/features/videos/queries";
 import { SharePanel } from "@/features/videos/share-panel";
 import { Stage } from "@/features/videos/stage";
 import { STATUS } from "@/features/videos/status-words";
+import { startAtOf } from "@/lib/start-at";
 
 export const Route = createFileRoute("/_app/video/$videoId")({
+  validateSearch: (search): { t?: number | undefined } => ({ t: startAtOf(search.t) }),
   loader: ({ context, params }) => void context.queryClient.prefetchQuery(videoQuery(params.videoId)),
   head: () => ({ meta: [{ title: "Video · Echo" }] }),
   component: Page,
@@ -29,6 +33,7 @@ export const Route = createFileRoute("/_app/video/$videoId")({
 
 function Page() {
   const { videoId } = Route.useParams();
+  const { t } = Route.useSearch();
   const session = useSession();
   const polling = usePolling();
   const details = useQuery({
@@ -61,13 +66,14 @@ function Page() {
       </div>
       <div className="grid items-start gap-5 lg:grid-cols-[minmax(0,1fr)_22rem]">
         <div className="grid min-w-0 gap-5">
-          <Stage video={video} control={player} />
+          <Stage video={video} control={player} startAt={t} />
           <Card title="Details">
             <MetadataEditor
               key={video.videoId}
               video={video}
               userId={session.user.id}
               now={() => player.current?.currentTime() ?? 0}
+              onSeek={(seconds) => player.current?.seek(seconds)}
             />
           </Card>
         </div>
@@ -77,6 +83,12 @@ function Page() {
               <JobSummary jobId={video.job.jobId} link />
             </Card>
           )}
+          <Card title="Suggestions">
+            <SuggestionsPanel video={video} />
+          </Card>
+          <Card title="Captions">
+            <TrackList video={video} />
+          </Card>
           <Card title="Share">
             <SharePanel videoId={videoId} title={video.title} visibility={video.visibility} />
           </Card>

@@ -8,14 +8,17 @@ import type { PlayerHandle } from "@/features/player/types";
 import { PublicPlayer } from "@/features/videos/public-player";
 import { watchQuery } from "@/features/videos/watch-query";
 import { formatClock, formatWhen } from "@/lib/format";
+import { startAtOf } from "@/lib/start-at";
 
 export const Route = createFileRoute("/watch/$videoId")({
+  validateSearch: (search): { t?: number | undefined } => ({ t: startAtOf(search.t) }),
   loader: ({ context, params }) => void context.queryClient.prefetchQuery(watchQuery(params.videoId)),
   component: Page,
 });
 
 function Page() {
   const { videoId } = Route.useParams();
+  const { t } = Route.useSearch();
   const watch = useQuery(watchQuery(videoId));
   const player = useRef<PlayerHandle>(null);
   if (watch.isPending) return <FullPageSpinner />;
@@ -35,7 +38,12 @@ function Page() {
       </header>
       <main className="mx-auto grid max-w-5xl gap-5 px-4 pb-20 sm:px-6">
         <div className="max-sm:-mx-4">
-          <PublicPlayer video={video} control={player} className="overflow-hidden sm:rounded-2xl" />
+          <PublicPlayer
+            video={video}
+            control={player}
+            startAt={t}
+            className="overflow-hidden sm:rounded-2xl"
+          />
         </div>
         <div className="grid gap-1">
           <h1 className="font-bold text-2xl tracking-tight wrap-anywhere sm:text-3xl">{video.title}</h1>

@@ -11,6 +11,9 @@ const STEPS: Record<string, [label: string, what: string]> = {
   poster: ["Choose a poster", "Pictures that stand for the video"],
   preview: ["Make a moving preview", "A few seconds that show what it is"],
   subtitles: ["Extract subtitles", "Texts that are inside the file"],
+  transcribe: ["Write captions", "What is said, as text with its times"],
+  describe: ["Suggest title and chapters", "Suggestions that you accept, change or reject"],
+  translate: ["Translate captions", "The captions in other languages"],
   storyboard: ["Make the storyboard", "Little pictures for the seek bar"],
 };
 

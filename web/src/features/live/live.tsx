@@ -2,6 +2,7 @@ import { type InfiniteData, useQueryClient } from "@tanstack/react-query";
 import { createContext, type ReactNode, use, useEffect, useState } from "react";
 import type { Job, Schemas, VideoDetails, VideoItem } from "@/api/client";
 import { accessToken } from "@/features/auth/session";
+import { captionKeys } from "@/features/captions/queries";
 import { jobKeys } from "@/features/jobs/queries";
 import { videoKeys } from "@/features/videos/queries";
 import { refreshLists } from "@/features/videos/refresh";
@@ -43,7 +44,10 @@ export function LiveProvider({ userId, children }: { userId: string; children: R
         return;
       }
       if ("jobId" in message) refresh(jobKeys.one(message.jobId));
-      if (message.type !== "video.deleted") refresh(videoKeys.details(message.videoId));
+      if (message.type !== "video.deleted") {
+        refresh(videoKeys.details(message.videoId));
+        if (isVideoEvent(message)) refresh(captionKeys.ofVideo(message.videoId));
+      }
       if (!isVideoEvent(message) && !showsInList(message)) return;
       changed.add(message.videoId); // a new line, or one with a new poster; the rest was patched in place
       if (message.type !== "video.deleted") refreshSoon();

@@ -7,7 +7,7 @@ const nameless = /^(captions?|subtitles?|audio|sound|track|original)?\s*\d*$/i;
 
 /** What to call a track: its title; its language where the title says nothing. */
 export function trackLabel(name: string, language: string, fallback: string): string {
-  if (name && !nameless.test(name)) return name;
+  if (name && !nameless.test(name) && name.toLowerCase() !== language.toLowerCase()) return name;
   return language && language !== "und" ? formatLanguage(language) : name || fallback;
 }
 
@@ -51,10 +51,30 @@ export function preferredTrack(
 
 /** Whether a track of the playlist is a forced one, which only the video's details say. */
 export function isForced(captions: readonly PlayerCaption[], label: string, language: string): boolean {
+  return areAll(captions, label, language, (caption) => caption.forced);
+}
+
+/** Whether a machine has written a track of the playlist and nobody has read it over. */
+export function isAutomatic(captions: readonly PlayerCaption[], label: string, language: string): boolean {
+  return areAll(captions, label, language, ({ automatic }) => automatic === true);
+}
+
+function areAll(
+  captions: readonly PlayerCaption[],
+  label: string,
+  language: string,
+  test: (caption: PlayerCaption) => boolean,
+): boolean {
   const same = captions.filter((caption) => caption.language === language);
   const named = same.filter((caption) => caption.title === label);
   const candidates = named.length > 0 ? named : same;
-  return candidates.length > 0 && candidates.every((caption) => caption.forced);
+  return candidates.length > 0 && candidates.every(test);
+}
+
+/** The name of a track in a menu, with what sets it apart. */
+export function markedLabel(label: string, forced: boolean, automatic: boolean): string {
+  const mark = forced ? "forced" : automatic ? "automatic" : "";
+  return mark && !label.toLowerCase().includes(`(${mark})`) ? `${label} (${mark})` : label;
 }
 
 function primary(language: string): string {

@@ -15,7 +15,7 @@ import {
 import { cn } from "@/lib/cn";
 import { formatClock } from "@/lib/format";
 import { trackLabel } from "./caption-text";
-import { chapterIndexAt } from "./chapters";
+import { chapterIndexAt, chapterTitleAt } from "./chapters";
 import { ControlButton } from "./control-button";
 import { speeds } from "./keyboard";
 import { type MenuSection, PlayerMenu } from "./menu";
@@ -23,7 +23,7 @@ import type { Playback } from "./playback";
 import type { PlaybackState } from "./playback-state";
 import { autoLabel } from "./quality";
 import { SeekBar } from "./seek-bar";
-import type { PlayerSource } from "./types";
+import type { PlayerChapter, PlayerSource } from "./types";
 import type { PlayerActions } from "./use-actions";
 import type { Captions } from "./use-captions";
 import { type MediaState, usePosition } from "./use-media";
@@ -105,6 +105,7 @@ export function Controls(props: ControlsProps) {
           playback={playback}
           durationSeconds={durationSeconds}
           short={size.width < clockFrom}
+          chapters={wide ? source.chapters : none}
         />
         <div className="grow" />
         {more.length > 0 && (
@@ -148,15 +149,26 @@ type ClockProps = {
   playback: Playback;
   durationSeconds: number;
   short: boolean;
+  chapters: readonly PlayerChapter[];
 };
 
-function Clock({ video, playback, durationSeconds, short }: ClockProps) {
+const none: readonly PlayerChapter[] = [];
+
+function Clock({ video, playback, durationSeconds, short, chapters }: ClockProps) {
   const position = usePosition(video, playback);
+  const chapter = chapterTitleAt(chapters, position);
   return (
-    <span className="shrink-0 px-1.5 text-sm whitespace-nowrap text-white tabular-nums">
-      {formatClock(position)}
-      {!short && ` / ${formatClock(durationSeconds)}`}
-    </span>
+    <>
+      <span className="shrink-0 px-1.5 text-sm whitespace-nowrap text-white tabular-nums">
+        {formatClock(position)}
+        {!short && ` / ${formatClock(durationSeconds)}`}
+      </span>
+      {chapter && (
+        <span className="min-w-0 truncate text-sm text-white/85" data-testid="chapter">
+          {chapter}
+        </span>
+      )}
+    </>
   );
 }
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { cueLines, isForced, preferredTrack, trackLabel } from "./caption-text";
+import { cueLines, isAutomatic, isForced, markedLabel, preferredTrack, trackLabel } from "./caption-text";
 import { chapterIndexAt, chapterTitleAt } from "./chapters";
 import { autoLabel, qualitiesOf, qualityLabel } from "./quality";
 
@@ -87,5 +87,14 @@ describe("captions", () => {
     expect(isForced([caption], "Signs", "de")).toBe(true);
     expect(isForced([caption, { ...caption, title: "Full", forced: false }], "Full", "de")).toBe(false);
     expect(isForced([caption], "x", "en")).toBe(false);
+  });
+
+  it("marks those that a machine wrote, once", () => {
+    const made = { name: "a", url: "", language: "de", title: "", forced: false, automatic: true };
+    expect(isAutomatic([made], "Deutsch", "de")).toBe(true);
+    expect(isAutomatic([{ ...made, automatic: false }], "Deutsch", "de")).toBe(false);
+    expect(markedLabel("German", false, true)).toBe("German (automatic)");
+    expect(markedLabel("German (automatic)", false, true)).toBe("German (automatic)");
+    expect(markedLabel("German", true, true)).toBe("German (forced)");
   });
 });

@@ -31,6 +31,8 @@ export class Playback {
   #hls: Hls | null = null;
   #url = "";
   #revision: string | undefined;
+  /** Where the page wants it to begin. */
+  #startAt: number | undefined;
   /** The ladder has grown since it was loaded. */
   #stale = false;
   /** Where a load in progress shall begin; null: the element's own time counts. */
@@ -84,11 +86,13 @@ export class Playback {
     };
   }
 
-  /** Play this address; the same video under another token goes on as it is. */
-  open(url: string, revision: string | undefined, play: boolean): void {
+  /** Play this address, from `startAt` on; the same video under another token goes on as it is. */
+  open(url: string, revision: string | undefined, play: boolean, startAt: number | undefined): void {
     const same = this.#url !== "" && withoutToken(url) === withoutToken(this.#url);
     const grown = same && revision !== this.#revision;
     const renewed = same && url !== this.#url;
+    const elsewhere = startAt !== undefined && startAt !== this.#startAt;
+    this.#startAt = startAt;
     this.#url = url;
     this.#revision = revision;
     if (!same) {
@@ -96,12 +100,17 @@ export class Playback {
       this.#audioName = null;
       this.#sameVideo = false;
       this.#forgive();
-      void this.#load(0, play);
+      void this.#load(startAt ?? 0, play);
     } else if (this.#state.problem && renewed) {
       this.retry();
     } else if (grown) {
       this.#stale = true;
+      this.#sameVideo = false; // captions may have been edited: what was read of them holds no more
       if (this.#video?.paused) this.#reloadIfStale();
+    }
+    if (same && elsewhere) {
+      this.seek(startAt);
+      if (play) void this.#video?.play().catch(ignored);
     }
   }
 

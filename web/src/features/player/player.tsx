@@ -17,6 +17,9 @@ import { useSize } from "./use-size";
 
 export type PlayerProps = {
   source: PlayerSource;
+  /** Begin at this second instead of the start; another value on the same video goes there. */
+  startAt?: number | undefined;
+  /** Try to: a browser that does not permit it leaves the video paused. */
   autoPlay?: boolean;
   className?: string;
   /** Fill the parent, as an embedded player does, instead of taking the video's shape. */
@@ -32,7 +35,7 @@ export type PlayerProps = {
 const spinnerAfterMs = 400;
 
 export function Player(props: PlayerProps) {
-  const { source, autoPlay = false, className, fill = false, controlRef } = props;
+  const { source, startAt, autoPlay = false, className, fill = false, controlRef } = props;
   const { onTimeChange, onProblem, onExpired } = props;
   const [root, setRoot] = useState<HTMLElement | null>(null);
   const [video, setVideo] = useState<HTMLVideoElement | null>(null);
@@ -41,7 +44,7 @@ export function Player(props: PlayerProps) {
   const [help, setHelp] = useState(false);
   const [scrubbing, setScrubbing] = useState(false);
 
-  const [playback, state] = usePlayback(video, canvas, { source, autoPlay, onExpired, onProblem });
+  const [playback, state] = usePlayback(video, canvas, { source, autoPlay, startAt, onExpired, onProblem });
   const media = useMedia(video);
   const captions = useCaptions(video, source.captions, state.captionTracks);
   const size = useSize(root);
@@ -54,8 +57,13 @@ export function Player(props: PlayerProps) {
   useMediaSession(video, playback, { title: source.title, posterUrl: source.posterUrl, started, paused });
   useImperativeHandle(
     controlRef,
-    () => ({ seek: (seconds) => playback.seek(seconds), currentTime: () => playback.position() }),
-    [playback],
+    () => ({
+      seek: (seconds) => playback.seek(seconds),
+      currentTime: () => playback.position(),
+      togglePlay: actions.togglePlay,
+      play: () => void video?.play().catch(() => undefined),
+    }),
+    [playback, actions, video],
   );
   useEffect(() => {
     if (!video || !onTimeChange) return;

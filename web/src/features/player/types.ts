@@ -1,4 +1,12 @@
-export type PlayerCaption = { name: string; url: string; language: string; title: string; forced: boolean };
+export type PlayerCaption = {
+  name: string;
+  url: string;
+  language: string;
+  title: string;
+  forced: boolean;
+  /** As a machine made it, and nobody has read it over. */
+  automatic?: boolean;
+};
 export type PlayerChapter = { startSeconds: number; title: string };
 
 /** What a player needs to know of a video. Addresses are complete; null means: not made. */
@@ -17,6 +25,12 @@ export type PlayerSource = {
   revision?: string;
 };
 
-export type PlayerHandle = { seek(seconds: number): void; currentTime(): number };
+export type PlayerHandle = {
+  seek(seconds: number): void;
+  currentTime(): number;
+  togglePlay(): void;
+  /** A browser may refuse; then it stays paused. */
+  play(): void;
+};
 
 export type PlayerProblem = { kind: "network" | "expired" | "media" | "unsupported"; message: string };

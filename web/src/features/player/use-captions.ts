@@ -1,5 +1,13 @@
 import { useCallback, useEffect, useMemo, useRef, useState } from "react";
-import { type CaptionTrack, cueLines, isForced, preferredTrack, trackLabel } from "./caption-text";
+import {
+  type CaptionTrack,
+  cueLines,
+  isAutomatic,
+  isForced,
+  markedLabel,
+  preferredTrack,
+  trackLabel,
+} from "./caption-text";
 import { readSettings, saveSettings } from "./settings";
 import { isMade } from "./text-tracks";
 import type { PlayerCaption } from "./types";
@@ -49,7 +57,7 @@ export function useCaptions(
         const label = trackLabel(node.label, node.language, `Captions ${at + 1}`);
         return {
           id: `${node.language}|${node.label}`,
-          label: forced ? `${label} (forced)` : label,
+          label: markedLabel(label, forced, isAutomatic(captions, node.label, node.language)),
           language: node.language,
           forced,
         };

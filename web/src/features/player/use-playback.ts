@@ -6,6 +6,7 @@ import type { PlayerProblem, PlayerSource } from "./types";
 type Options = {
   source: PlayerSource;
   autoPlay: boolean;
+  startAt: number | undefined;
   onExpired: (() => Promise<string | null>) | undefined;
   onProblem: ((problem: PlayerProblem | null) => void) | undefined;
 };
@@ -14,7 +15,7 @@ type Options = {
 export function usePlayback(
   video: HTMLVideoElement | null,
   canvas: HTMLCanvasElement | null,
-  { source, autoPlay, onExpired, onProblem }: Options,
+  { source, autoPlay, startAt, onExpired, onProblem }: Options,
 ): [Playback, PlaybackState] {
   const [playback] = useState(() => new Playback());
   const state = useSyncExternalStore(playback.subscribe, playback.state);
@@ -27,7 +28,7 @@ export function usePlayback(
     if (video && canvas) return playback.attach(video, canvas);
   }, [playback, video, canvas]);
   useEffect(() => {
-    if (video && canvas) playback.open(playbackUrl, revision, autoPlay);
-  }, [playback, video, canvas, playbackUrl, revision, autoPlay]);
+    if (video && canvas) playback.open(playbackUrl, revision, autoPlay, startAt);
+  }, [playback, video, canvas, playbackUrl, revision, autoPlay, startAt]);
   return [playback, state];
 }

@@ -1,5 +1,4 @@
-import { queryOptions, useQuery } from "@tanstack/react-query";
-import { api, body } from "@/api/client";
+import { useQuery } from "@tanstack/react-query";
 import { instance } from "@/api/instance";
 import { asProblem } from "@/api/problem";
 import { Button } from "@/components/button";
@@ -7,11 +6,7 @@ import { Card } from "@/components/card";
 import { ProblemNote } from "@/components/problem-note";
 import { Badge, Skeleton, type Tone } from "@/components/status";
 import { formatBytes } from "@/lib/format";
-
-const pluginsQuery = queryOptions({
-  queryKey: ["plugins"],
-  queryFn: ({ signal }) => body(api.GET("/api/v1/plugins", { signal })),
-});
+import { pluginsQuery } from "./plugins-query";
 
 const TONES: Record<string, Tone> = { loaded: "good", disabled: "plain", failed: "bad", quarantined: "bad" };
 

@@ -26,6 +26,17 @@ export function changedFields(before: Draft, after: Draft): (keyof Draft)[] {
   );
 }
 
+/**
+ * What is being edited after one field was changed on the server at the person's own wish: that field is as it is there,
+ * and so is what nobody has touched. Null where somebody else has changed what is being edited as well.
+ */
+export function rebased(before: Draft, edited: Draft, now: Draft, taken: keyof Draft): Draft | null {
+  const mine = changedFields(before, edited).filter((field) => field !== taken);
+  const theirs = changedFields(before, now);
+  if (mine.some((field) => theirs.includes(field))) return null;
+  return { ...now, ...(Object.fromEntries(mine.map((field) => [field, edited[field]])) as Partial<Draft>) };
+}
+
 const key = (userId: string, videoId: string) => `echo:draft:${userId}:${videoId}`;
 
 /** What was typed and not saved when the page was left; only the fields that were changed. */

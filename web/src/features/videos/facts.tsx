@@ -2,6 +2,7 @@ import { Download } from "lucide-react";
 import type { ReactNode } from "react";
 import type { VideoDetails } from "@/api/client";
 import { buttonClass } from "@/components/button";
+import { AiFacts } from "@/features/ai/ai-facts";
 import { formatBitrate, formatBytes, formatClock, formatLanguage, formatMoment } from "@/lib/format";
 
 /** What the file is, and what was made of it. */
@@ -61,6 +62,7 @@ export function Facts({ video }: { video: VideoDetails }) {
         </p>
       ))}
       {video.renditions.length > 0 && <Renditions video={video} />}
+      {video.ai && video.ai.calls > 0 && <AiFacts videoId={video.videoId} totals={video.ai} />}
       {video.sourceUrl && (
         <a
           href={`${video.sourceUrl}${video.sourceUrl.includes("?") ? "&" : "?"}download=true`}

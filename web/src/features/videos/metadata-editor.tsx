@@ -1,23 +1,31 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useBlocker } from "@tanstack/react-router";
-import { useEffect, useId, useState } from "react";
+import { useEffect, useId, useRef, useState } from "react";
 import type { Schemas, Visibility } from "@/api/client";
+import type { SuggestedChapter, SuggestedField, Suggestion } from "@/api/pending";
 import { asProblem, type Problem } from "@/api/problem";
 import { Button } from "@/components/button";
 import { Dialog } from "@/components/dialog";
 import { Field, Input, inputClass } from "@/components/field";
 import { ProblemNote } from "@/components/problem-note";
 import { toast } from "@/components/toast";
+import { acceptSuggestion } from "@/features/suggestions/queries";
+import { SuggestionSlot } from "@/features/suggestions/suggestion-card";
 import { cn } from "@/lib/cn";
 import { ChapterEditor } from "./chapter-editor";
-import { checkChapters } from "./chapters";
-import { changedFields, type Draft, draftOf, keepDraft, keptDraft } from "./draft";
+import { chapterDrafts, checkChapters } from "./chapters";
+import { changedFields, type Draft, draftOf, keepDraft, keptDraft, rebased } from "./draft";
 import { PosterChoice } from "./poster-choice";
 import { type TaggedDetails, updateMetadata, videoKeys, videoQuery } from "./queries";
 import { VISIBILITY } from "./status-words";
 import { TagsInput } from "./tags-input";
 
-type EditorProps = { video: TaggedDetails; userId: string; now: () => number };
+type EditorProps = {
+  video: TaggedDetails;
+  userId: string;
+  now: () => number;
+  onSeek: (seconds: number) => void;
+};
 
 const NAMES: Record<keyof Draft, string> = {
   title: "title",
@@ -30,11 +38,14 @@ const NAMES: Record<keyof Draft, string> = {
 };
 
 /** Edits what a video says about itself. Typed text survives a reload; a change made elsewhere is never overwritten unseen. */
-export function MetadataEditor({ video, userId, now }: EditorProps) {
+export function MetadataEditor({ video, userId, now, onSeek }: EditorProps) {
   const queryClient = useQueryClient();
   const [base, setBase] = useState(() => ({ draft: draftOf(video), etag: video.etag }));
   const [draft, setDraft] = useState<Draft>(() => ({ ...base.draft, ...keptDraft(userId, video.videoId) }));
   const [restored, setRestored] = useState(() => changedFields(base.draft, draft).length > 0);
+  /** The suggestions that were opened in their fields. */
+  const [editing, setEditing] = useState<Partial<Record<SuggestedField, string>>>({});
+  const form = useRef<HTMLFormElement>(null);
   const dirty = changedFields(base.draft, draft);
   const { chapters, errors } = checkChapters(draft.chapters, video.durationSeconds);
   const invalid = !draft.title.trim() || errors.some(Boolean);
@@ -63,10 +74,25 @@ export function MetadataEditor({ video, userId, now }: EditorProps) {
       const sent: Record<string, unknown> = Object.fromEntries(dirty.map((field) => [field, draft[field]]));
       if ("chapters" in sent) sent.chapters = chapters;
       if ("title" in sent) sent.title = draft.title.trim();
-      return updateMetadata(video.videoId, etag, sent as Schemas["MetadataRequest"]);
+      const { data, response } = await updateMetadata(
+        video.videoId,
+        etag,
+        sent as Schemas["MetadataRequest"],
+      );
+      const edited = (Object.keys(editing) as SuggestedField[]).filter((field) => dirty.includes(field));
+      if (edited.length === 0) return { data, etag: response.headers.get("ETag") ?? "" };
+      try {
+        for (const field of edited) await acceptSuggestion(video.videoId, editing[field] ?? "", data[field]);
+      } catch (error) {
+        // What was written is saved; only the suggestion is still open, or was decided elsewhere meanwhile.
+        if (asProblem(error).code !== "suggestion_decided")
+          toast.problem("Saved, but the suggestion is still open", error);
+      }
+      const fresh = await queryClient.fetchQuery({ ...videoQuery(video.videoId), staleTime: 0 });
+      return { data: fresh, etag: fresh.etag };
     },
-    onSuccess: ({ data, response }, { draft: sent }) => {
-      const etag = response.headers.get("ETag") ?? "";
+    onSuccess: ({ data, etag }, { draft: sent }) => {
+      setEditing({});
       setBase({ draft: draftOf(data), etag });
       // What was typed while it was being saved stays.
       setDraft((now) => {
@@ -85,11 +111,40 @@ export function MetadataEditor({ video, userId, now }: EditorProps) {
   const discard = () => {
     setDraft(base.draft);
     setRestored(false);
+    setEditing({});
     save.reset();
   };
+  const openSuggestion = ({ id, field, value }: Suggestion) => {
+    setEditing((old) => ({ ...old, [field]: id }));
+    const shown = field === "chapters" ? chapterDrafts(value as SuggestedChapter[]) : value;
+    setDraft((old) => ({ ...old, [field]: shown }));
+    requestAnimationFrame(() =>
+      form.current?.querySelector<HTMLElement>(`[data-field="${field}"] :is(input, textarea)`)?.focus(),
+    );
+  };
+  const afterDecision = async (field: SuggestedField, accepted: boolean) => {
+    const fresh = await queryClient.fetchQuery({ ...videoQuery(video.videoId), staleTime: 0 });
+    const edited = accepted && rebased(base.draft, draft, draftOf(fresh), field);
+    if (!edited) return;
+    setBase({ draft: draftOf(fresh), etag: fresh.etag });
+    setDraft(edited);
+  };
+  const suggestionFor = (field: SuggestedField) => (
+    <SuggestionSlot
+      videoId={video.videoId}
+      field={field}
+      suggestions={video.suggestions}
+      typed={dirty.includes(field)}
+      editingId={dirty.includes(field) ? editing[field] : undefined}
+      onEdit={openSuggestion}
+      onDecided={afterDecision}
+      onSeek={onSeek}
+    />
+  );
 
   return (
     <form
+      ref={form}
       className="grid gap-5"
       aria-label="Details"
       onSubmit={(event) => {
@@ -105,67 +160,84 @@ export function MetadataEditor({ video, userId, now }: EditorProps) {
           </Button>
         </p>
       )}
-      <Field
-        label="Title"
-        error={problem?.fieldMessage("/title") ?? (draft.title.trim() ? undefined : "A video needs a title.")}
-      >
-        {(control) => (
-          <Input
-            {...control}
-            value={draft.title}
-            maxLength={200}
-            onChange={(event) => set("title", event.target.value)}
-          />
-        )}
-      </Field>
-      <Field label="Description" error={problem?.fieldMessage("/description")}>
-        {(control) => (
-          <textarea
-            {...control}
-            rows={5}
-            maxLength={10_000}
-            value={draft.description}
-            onChange={(event) => set("description", event.target.value)}
-            className={cn(inputClass, "field-sizing-content max-h-96 min-h-28")}
-          />
-        )}
-      </Field>
-      <VisibilityChoice value={draft.visibility} onChange={(chosen) => set("visibility", chosen)} />
-      <div className="grid gap-5 sm:grid-cols-[1fr_10rem]">
-        <Field label="Tags" hint="Enter or a comma ends a tag." error={problem?.fieldMessage("/tags")}>
-          {(control) => (
-            <TagsInput
-              id={control.id}
-              aria-describedby={control["aria-describedby"]}
-              tags={draft.tags}
-              onChange={(tags) => set("tags", tags)}
-            />
-          )}
-        </Field>
-        <Field label="Language" hint="As in en, de or pt-BR." error={problem?.fieldMessage("/language")}>
+      <div data-field="title" className="grid gap-2.5">
+        <Field
+          label="Title"
+          error={
+            problem?.fieldMessage("/title") ?? (draft.title.trim() ? undefined : "A video needs a title.")
+          }
+        >
           {(control) => (
             <Input
               {...control}
-              value={draft.language}
-              maxLength={35}
-              spellCheck={false}
-              autoCapitalize="none"
-              onChange={(event) => set("language", event.target.value.trim())}
+              value={draft.title}
+              maxLength={200}
+              onChange={(event) => set("title", event.target.value)}
             />
           )}
         </Field>
+        {suggestionFor("title")}
+      </div>
+      <div data-field="description" className="grid gap-2.5">
+        <Field label="Description" error={problem?.fieldMessage("/description")}>
+          {(control) => (
+            <textarea
+              {...control}
+              rows={5}
+              maxLength={10_000}
+              value={draft.description}
+              onChange={(event) => set("description", event.target.value)}
+              className={cn(inputClass, "field-sizing-content max-h-96 min-h-28")}
+            />
+          )}
+        </Field>
+        {suggestionFor("description")}
+      </div>
+      <VisibilityChoice value={draft.visibility} onChange={(chosen) => set("visibility", chosen)} />
+      <div className="grid gap-5 sm:grid-cols-[1fr_10rem]">
+        <div data-field="tags" className="grid content-start gap-2.5">
+          <Field label="Tags" hint="Enter or a comma ends a tag." error={problem?.fieldMessage("/tags")}>
+            {(control) => (
+              <TagsInput
+                id={control.id}
+                aria-describedby={control["aria-describedby"]}
+                tags={draft.tags}
+                onChange={(tags) => set("tags", tags)}
+              />
+            )}
+          </Field>
+          {suggestionFor("tags")}
+        </div>
+        <div data-field="language" className="grid content-start gap-2.5">
+          <Field label="Language" hint="As in en, de or pt-BR." error={problem?.fieldMessage("/language")}>
+            {(control) => (
+              <Input
+                {...control}
+                value={draft.language}
+                maxLength={35}
+                spellCheck={false}
+                autoCapitalize="none"
+                onChange={(event) => set("language", event.target.value.trim())}
+              />
+            )}
+          </Field>
+          {suggestionFor("language")}
+        </div>
       </div>
       <PosterChoice
         posters={video.posters}
         chosen={draft.poster}
         onChange={(poster) => set("poster", poster)}
       />
-      <ChapterEditor
-        chapters={draft.chapters}
-        errors={errors}
-        onChange={(edited) => set("chapters", edited)}
-        now={now}
-      />
+      <div data-field="chapters" className="grid gap-2.5">
+        <ChapterEditor
+          chapters={draft.chapters}
+          errors={errors}
+          onChange={(edited) => set("chapters", edited)}
+          now={now}
+        />
+        {suggestionFor("chapters")}
+      </div>
       {problem && (
         <SaveProblem
           problem={problem}

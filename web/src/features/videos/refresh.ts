@@ -1,5 +1,5 @@
 import type { InfiniteData, QueryClient } from "@tanstack/react-query";
-import { api, body, type Schemas, type VideoItem } from "@/api/client";
+import { api, body, type Schemas, type VideoDetails, type VideoItem } from "@/api/client";
 import { type VideoFilter, videoKeys, videoQuery } from "./queries";
 
 type Pages = InfiniteData<Schemas["VideoList"]>;
@@ -39,7 +39,7 @@ export async function refreshLists(queryClient: QueryClient, videoIds: ReadonlyS
   );
 }
 
-function pick(video: Omit<Schemas["VideoDetails"], "job">): Partial<VideoItem> {
+function pick(video: Omit<VideoDetails, "job">): Partial<VideoItem> {
   const { status, title, visibility, updatedAt, durationSeconds, width, height, playable, posterUrl } = video;
   return { status, title, visibility, updatedAt, durationSeconds, width, height, playable, posterUrl };
 }

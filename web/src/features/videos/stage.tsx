@@ -12,12 +12,22 @@ import { type TaggedDetails, videoQuery } from "./queries";
 // hls.js and the controls are as large as all the rest: they come when there is something to play.
 const Player = lazy(() => import("@/features/player/player").then(({ Player }) => ({ default: Player })));
 
+type StageProps = {
+  video: TaggedDetails;
+  control: Ref<PlayerHandle>;
+  startAt?: number | undefined;
+  onTimeChange?: (seconds: number) => void;
+};
+
 /** Where the picture is: the player, or why there is none yet. */
-export function Stage({ video, control }: { video: TaggedDetails; control: Ref<PlayerHandle> }) {
+export function Stage({ video, control, startAt, onTimeChange }: StageProps) {
   const queryClient = useQueryClient();
   const upload = useUploads().find((one) => one.videoId === video.videoId && one.state !== "done");
   if (video.playable && video.playbackUrl) {
-    const revision = [...video.renditions, ...video.captions].map((one) => one.name).join(" ");
+    const revision = [
+      ...video.renditions.map((one) => one.name),
+      ...video.captions.map((one) => `${one.name}.${one.version}`),
+    ].join(" ");
     return (
       <ErrorBoundary>
         <Suspense fallback={<Skeleton className="aspect-video rounded-2xl" />}>
@@ -25,6 +35,9 @@ export function Stage({ video, control }: { video: TaggedDetails; control: Ref<P
             source={{ ...video, playbackUrl: video.playbackUrl, revision }}
             className="overflow-hidden rounded-2xl"
             controlRef={control}
+            startAt={startAt}
+            autoPlay={startAt !== undefined}
+            {...(onTimeChange && { onTimeChange })}
             onExpired={async () => {
               const fresh = await queryClient.fetchQuery({ ...videoQuery(video.videoId), staleTime: 0 });
               return fresh.playbackUrl;
