@@ -242,6 +242,7 @@ async def _open_core(settings: Settings) -> AsyncIterator[Core]:
     secret = load_instance_secret(settings)
     clock = SystemClock()
     registry = PluginRegistry.load(settings, secret=secret, clock=clock, kernel_steps=kernel_steps(settings))
+    settings = registry.settings
     where = addresses(settings, secret)
     async with AsyncExitStack() as stack:
         redis = open_arq(where.redis_url)
@@ -297,6 +298,7 @@ async def open_api(settings: Settings) -> AsyncIterator[Api]:
     """Open all that the API needs. Nothing has to be reachable yet: readiness tells what is missing."""
     async with AsyncExitStack() as stack:
         core = await stack.enter_async_context(_open_core(settings))
+        settings = core.settings
         engine = await stack.enter_async_context(_engine(settings, core.addresses.api_url, "echo api"))
         await _refuse_other_schemas(engine)
         units_of_work = PostgresUserUnitsOfWork(engine, core.relay, AnswerSeal(derive_key(core.secret, "idempotency")))
@@ -473,6 +475,7 @@ async def open_worker(settings: Settings) -> AsyncIterator[WorkerProcess]:
     }
     async with AsyncExitStack() as stack:
         core = await stack.enter_async_context(_open_core(settings))
+        settings = core.settings
         database = await stack.enter_async_context(_engine(settings, core.addresses.worker_url, "echo worker"))
         await _refuse_other_schemas(database)
         units_of_work = PostgresWorkerUnitsOfWork(database, core.relay)

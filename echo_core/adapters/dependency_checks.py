@@ -86,17 +86,17 @@ async def check_dependencies(settings: Settings, registry: PluginRegistry, secre
     tried = [*await _try("database", database), *await _try("redis", redis)]
     tried += await check_storage(registry, settings.storage.backend)
     tried += await _try("transcoder", transcoder)
-    for name in settings.ai.providers:
-        tried += await _try(f"AI {name}", partial(_provider, registry, settings, name))
+    for name in registry.settings.ai.providers:
+        tried += await _try(f"AI {name}", partial(_provider, registry, name))
     if settings.identity:
         tried += await _try("identity", identity)
     return tried
 
 
-async def _provider(registry: PluginRegistry, settings: Settings, name: str) -> str:
+async def _provider(registry: PluginRegistry, name: str) -> str:
     async with registry.open_ai_provider(name) as opened:
         lacks = await opened.check()
-    serves = [capability.value for capability in Capability if name in settings.ai.serving(capability)]
+    serves = [capability.value for capability in Capability if name in registry.settings.ai.serving(capability)]
     return "; ".join([f"serves {', '.join(serves)}", *lacks])
 
 

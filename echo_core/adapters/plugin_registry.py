@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from echo_core.adapters.plugin_config import PluginConfigs
 from echo_core.adapters.plugin_loader import PluginStatus, load_plugins, report_failure
-from echo_core.adapters.plugin_selection import selection_issues
+from echo_core.adapters.plugin_selection import selection_issues, without_absent_defaults
 from echo_core.adapters.plugin_specs import OpenableSpec, RegisteredSpec, origins_problem
 from echo_core.adapters.secrets import derive_key
 from echo_core.adapters.settings import Settings
@@ -150,6 +150,11 @@ class PluginRegistry:
         """The transcoder that ``transcoder.backend`` selects."""
         plugin, spec = self._find(TranscoderSpec, self._settings.transcoder.backend)
         return self._open(plugin, spec, self._context_of(plugin, spec), spec.open, Transcoder)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings, without what only their defaults name and no plugin provides."""
+        return without_absent_defaults(self._settings, self.statuses)
 
     def open_ai_provider(self, name: str) -> AbstractAsyncContextManager[AIProvider]:
         """One of the providers that ``[ai]`` names."""

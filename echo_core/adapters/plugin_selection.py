@@ -39,6 +39,8 @@ def _ai_issues(settings: Settings, statuses: Sequence[PluginStatus]) -> list[Con
     for capability in Capability:
         key = f"ai.{capability.value}"
         for name in settings.ai.serving(capability):
+            if name not in specs and capability.value not in settings.ai.model_fields_set:
+                continue  # nobody has asked for it: see ``without_absent_defaults``
             if name not in specs:
                 problem = _explain("AI provider", key, name, list(specs), statuses)
             elif capability not in specs[name].capabilities:
@@ -48,6 +50,19 @@ def _ai_issues(settings: Settings, statuses: Sequence[PluginStatus]) -> list[Con
                 continue
             issues.append(ConfigurationIssue(key, problem, settings.origins.describe(key)))
     return issues
+
+
+def without_absent_defaults(settings: Settings, statuses: Sequence[PluginStatus]) -> Settings:
+    """The settings without AI providers that only the defaults name and no plugin provides: an installation without
+    them does without."""
+    provided = {entry.name for status in statuses for entry in status.specs if isinstance(entry.spec, AIProviderSpec)}
+    ai = settings.ai
+    left = {
+        capability.value: tuple(name for name in ai.serving(capability) if name in provided)
+        for capability in Capability
+        if capability.value not in ai.model_fields_set
+    }
+    return settings.model_copy(update={"ai": ai.model_copy(update=left)})
 
 
 def _explain(kind: str, key: str, name: str, available: Sequence[str], statuses: Sequence[PluginStatus]) -> str:

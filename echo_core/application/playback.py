@@ -285,12 +285,12 @@ async def get_captions_playlist(services: ApiServices, user: User, video_id: Vid
 
 
 async def get_captions_file(
-    services: ApiServices, user: User, video_id: VideoId, name: str, method: ReadMethod = "GET"
+    services: ApiServices, user: User, video_id: VideoId, name: str, *, download: bool, method: ReadMethod = "GET"
 ) -> SignedUrl | str:
-    """The WebVTT of one caption track: its text, or a signed URL where a file is kept. Raises
-    ``UnknownEntityError``."""
+    """The WebVTT of one caption track: its text, or a signed URL where a file is kept. With ``download`` it is the text
+    wherever there is one. Raises ``UnknownEntityError``."""
     _, track, file = await _find_captions(services, user, video_id, name)
-    if file is not None:
+    if file is not None and not (download and track is not None):
         return await _loaded_at_once(services, file, method)
     return to_vtt(track.cues) if track is not None else ""
 

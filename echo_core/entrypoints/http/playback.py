@@ -25,7 +25,7 @@ from echo_core.domain.ids import VideoId
 from echo_core.entrypoints.http import examples
 from echo_core.entrypoints.http.operations import Answer, Auth, Operation
 from echo_core.entrypoints.http.parameters import path_uuid, read_query
-from echo_core.entrypoints.http.requests import PlaybackQuery, PosterQuery, Query, SourceQuery
+from echo_core.entrypoints.http.requests import CaptionsFileQuery, PlaybackQuery, PosterQuery, Query, SourceQuery
 from echo_core.entrypoints.http.state import is_anybody, services_of, user_of
 from echo_core.plugin_api.errors import InvalidRequestError
 from echo_core.plugin_api.storage import ReadMethod, SignedUrl, validate_key
@@ -108,19 +108,32 @@ async def _captions_playlist(request: Request) -> Response:
 
 
 async def _captions(request: Request) -> Response:
-    read_query(request, PlaybackQuery)
+    query = read_query(request, CaptionsFileQuery)
+    name = _part_name(request)
     found = await get_captions_file(
-        services_of(request), user_of(request), _video_id(request), _part_name(request), _method(request)
+        services_of(request),
+        user_of(request),
+        _video_id(request),
+        name,
+        download=query.download,
+        method=_method(request),
     )
-    return _text(found, "text/vtt") if isinstance(found, str) else _redirect(found)
+    if not isinstance(found, str):
+        return _redirect(found)
+    return _saved(_text(found, "text/vtt"), f"{name}.vtt" if query.download else "")
 
 
 async def _captions_srt(request: Request) -> Response:
-    read_query(request, PlaybackQuery)
+    query = read_query(request, CaptionsFileQuery)
     name = _part_name(request)
     text = await get_captions_srt(services_of(request), user_of(request), _video_id(request), name)
-    response = _text(text, "application/x-subrip")
-    response.headers["Content-Disposition"] = f'attachment; filename="{quote(name, safe="")}.srt"'
+    return _saved(_text(text, "application/x-subrip"), f"{name}.srt" if query.download else "")
+
+
+def _saved(response: Response, filename: str) -> Response:
+    """To be saved under a name, if there is one."""
+    if filename:
+        response.headers["Content-Disposition"] = f'attachment; filename="{quote(filename, safe="")}"'
     return response
 
 
@@ -217,7 +230,7 @@ OPERATIONS = (
         description="The text; of captions that came inside the file, a signed URL of it.",
         tag="playback",
         auth="viewer",
-        query=PlaybackQuery,
+        query=CaptionsFileQuery,
         answers={200: Answer(description="The captions.", media_type="text/vtt"), 302: _REDIRECT},
         problems={404: ("not_found",)},
     ),
@@ -226,7 +239,8 @@ OPERATIONS = (
         "/captions/{name}.srt",
         _captions_srt,
         "Captions as SubRip",
-        Answer(description="The captions, to be saved.", media_type="application/x-subrip"),
+        Answer(description="The captions.", media_type="application/x-subrip"),
+        query=CaptionsFileQuery,
     ),
     _operation(
         "getPoster",

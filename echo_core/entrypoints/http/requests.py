@@ -221,6 +221,12 @@ class PlaybackQuery(Query):
     token: str | None = None
 
 
+class CaptionsFileQuery(PlaybackQuery):
+    """``download``: let the browser save the file. ``token``: a playback token."""
+
+    download: bool = False
+
+
 class PosterQuery(PlaybackQuery):
     """``v``: anything; another value makes browsers ask again. ``token``: a playback token."""
 

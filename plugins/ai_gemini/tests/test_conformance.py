@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from echo_core.testing.ai_kit import AIProviderTests
 
+from echo_core.testing.ai_kit import AIProviderTests
 from tests.fakes.ai_call import DeclaredSpeech
 from tests.fakes.gemini.server import FakeGemini
 

@@ -104,6 +104,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/search": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Search in videos
+         * @description The caller's videos that match in title, tags, description or in what is said, in this order, newest first within each; `hits` tell the second. `q` takes words, `"phrases"`, `or` between alternatives, and `-` before what must not be anywhere in the video. Where an AI provider can compare meanings, what is near in meaning is found too (`semantic`). Texts come in parts, never as HTML.
+         */
+        get: operations["search"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/videos/signed-upload-url": {
         parameters: {
             query?: never;
@@ -969,6 +989,25 @@ export interface components {
             endSeconds: number;
         };
         /**
+         * FoundVideo
+         * @description A video that was found. ``matched``: where. ``titleParts`` are the title in pieces; ``hits`` at most five, in the
+         *         order of their times.
+         */
+        FoundVideo: {
+            /** Format: uuid */
+            videoId: string;
+            title: string;
+            titleParts: components["schemas"]["TextPart"][];
+            status: components["schemas"]["VideoStatus"];
+            posterUrl: string | null;
+            durationSeconds: number | null;
+            /** Format: date-time */
+            createdAt: string;
+            score: number;
+            matched: ("description" | "meaning" | "speech" | "tags" | "title")[];
+            hits: components["schemas"]["SearchHit"][];
+        };
+        /**
          * Instance
          * @description What a front end has to know before anybody has signed in.
          */
@@ -1179,6 +1218,26 @@ export interface components {
             step?: string | null;
         };
         /**
+         * SearchHit
+         * @description What is said from ``startSeconds`` on: the second of the word, or of the passage where only its meaning is near.
+         *         ``track``: the name of the captions.
+         */
+        SearchHit: {
+            startSeconds: number;
+            endSeconds: number;
+            track: string;
+            parts: components["schemas"]["TextPart"][];
+        };
+        /**
+         * SearchResults
+         * @description A page, best first. ``nextCursor`` null: that was the last. ``semantic``: meaning was compared too.
+         */
+        SearchResults: {
+            items: components["schemas"]["FoundVideo"][];
+            nextCursor: string | null;
+            semantic: boolean;
+        };
+        /**
          * ShownCaptions
          * @description Captions. ``language``: BCP 47, empty if not known. ``forced``: only what is not in the sound's language.
          *         ``automatic``: as a machine made them.
@@ -1309,6 +1368,14 @@ export interface components {
          * @enum {unknown}
          */
         SuggestionState: "accepted" | "edited" | "pending" | "rejected" | "superseded";
+        /**
+         * TextPart
+         * @description A piece of a text; ``match``: it is what was looked for.
+         */
+        TextPart: {
+            text: string;
+            match: boolean;
+        };
         /**
          * UploadCompleteRequest
          * @description All bytes were sent. ``storagePath`` is what came with the upload URL. ``checksum`` is that of the file, for
@@ -2705,6 +2772,222 @@ export interface operations {
                      *       "status": 503,
                      *       "detail": "What went wrong.",
                      *       "code": "provider_unavailable",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    search: {
+        parameters: {
+            query?: {
+                q?: string;
+                limit?: number;
+                cursor?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page. */
+            200: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "videoId": "0198f3c2-7b1e-7c3a-9d52-1f0e6a4b8c21",
+                     *           "title": "A holiday in Lisbon",
+                     *           "titleParts": [
+                     *             {
+                     *               "text": "A holiday in ",
+                     *               "match": false
+                     *             },
+                     *             {
+                     *               "text": "Lisbon",
+                     *               "match": true
+                     *             }
+                     *           ],
+                     *           "status": "ready",
+                     *           "posterUrl": "https://echo.example/api/v1/stream/video/0198f3c2-7b1e-7c3a-9d52-1f0e6a4b8c21/poster.jpg?token=v1.playback-token",
+                     *           "durationSeconds": 62.5,
+                     *           "createdAt": "2026-03-14T15:09:26Z",
+                     *           "score": 1,
+                     *           "matched": [
+                     *             "title",
+                     *             "speech"
+                     *           ],
+                     *           "hits": [
+                     *             {
+                     *               "startSeconds": 12.4,
+                     *               "endSeconds": 21,
+                     *               "track": "auto-en",
+                     *               "parts": [
+                     *                 {
+                     *                   "text": "we came to ",
+                     *                   "match": false
+                     *                 },
+                     *                 {
+                     *                   "text": "Lisbon",
+                     *                   "match": true
+                     *                 }
+                     *               ]
+                     *             }
+                     *           ]
+                     *         }
+                     *       ],
+                     *       "nextCursor": null,
+                     *       "semantic": false
+                     *     }
+                     */
+                    "application/json": components["schemas"]["SearchResults"];
+                };
+            };
+            /** @description Bad Request: `invalid_cursor`. */
+            400: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-invalid_cursor",
+                     *       "title": "Invalid cursor",
+                     *       "status": 400,
+                     *       "detail": "What went wrong.",
+                     *       "code": "invalid_cursor",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized: `token_missing`, `token_expired`, `token_invalid`. */
+            401: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    /** @description The challenge (RFC 6750). */
+                    "WWW-Authenticate"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-token_missing",
+                     *       "title": "Token missing",
+                     *       "status": 401,
+                     *       "detail": "What went wrong.",
+                     *       "code": "token_missing",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `validation_failed`, `empty_search`. */
+            422: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-validation_failed",
+                     *       "title": "Validation failed",
+                     *       "status": 422,
+                     *       "detail": "What went wrong.",
+                     *       "code": "validation_failed",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `rate_limited`. */
+            429: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    /** @description Which limit, and when to come back. */
+                    RateLimit?: string;
+                    /** @description How large it is. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Seconds to wait. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-rate_limited",
+                     *       "title": "Rate limited",
+                     *       "status": 429,
+                     *       "detail": "What went wrong.",
+                     *       "code": "rate_limited",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal Server Error: `internal_error`. */
+            500: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-internal_error",
+                     *       "title": "Internal error",
+                     *       "status": 500,
+                     *       "detail": "What went wrong.",
+                     *       "code": "internal_error",
+                     *       "remedy": "What to do about it.",
+                     *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `search_changed`, `provider_unavailable`. */
+            503: {
+                headers: {
+                    /** @description The request's id. */
+                    "X-Request-Id"?: string;
+                    /** @description Seconds to wait. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "/docs#problem-search_changed",
+                     *       "title": "Search changed",
+                     *       "status": 503,
+                     *       "detail": "What went wrong.",
+                     *       "code": "search_changed",
                      *       "remedy": "What to do about it.",
                      *       "requestId": "0198f3c5-0f0e-7a1b-8c2d-3e4f5a6b7c8d"
                      *     }
@@ -7238,7 +7521,9 @@ export interface operations {
     };
     getCaptionsFile: {
         parameters: {
-            query?: never;
+            query?: {
+                download?: boolean;
+            };
             header?: never;
             path: {
                 videoId: string;
@@ -7416,7 +7701,9 @@ export interface operations {
     };
     getCaptionsSrt: {
         parameters: {
-            query?: never;
+            query?: {
+                download?: boolean;
+            };
             header?: never;
             path: {
                 videoId: string;
@@ -7426,7 +7713,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The captions, to be saved. */
+            /** @description The captions. */
             200: {
                 headers: {
                     /** @description The request's id. */
