@@ -56,7 +56,7 @@ async def test_captions_are_listed_with_their_files_wherever_they_came_from() ->
             ("embedded-1", "embedded", False, 0),
         ]
         vtt = await client.get(items[0]["url"], headers={"Authorization": ""})
-        srt = await client.get(items[0]["srtUrl"], params={"download": "true"}, headers={"Authorization": ""})
+        srt = await client.get(f"{items[0]['srtUrl']}&download=true", headers={"Authorization": ""})
         file = await client.get(items[1]["url"])
         assert items[1]["srtUrl"] is None
     assert vtt.headers["content-type"].startswith("text/vtt")
