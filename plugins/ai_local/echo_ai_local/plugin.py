@@ -8,6 +8,9 @@ from contextlib import asynccontextmanager
 from echo_ai_local.config import LocalAIConfig
 from echo_core.plugin_api import AIProvider, AIProviderSpec, PluginContext, hookimpl
 
+MEMORY_BYTES = 700 << 20
+"""What listening takes at most, however long the video is (docs/ai-evaluation.md)."""
+
 
 @asynccontextmanager
 async def open_provider(context: PluginContext) -> AsyncIterator[AIProvider]:
@@ -29,6 +32,7 @@ def echo_register_ai_providers() -> Sequence[AIProviderSpec]:
             name="local",
             open=open_provider,
             capabilities=frozenset({"transcribe", "describe"}),
+            memory_bytes=MEMORY_BYTES,
             config_model=LocalAIConfig,
             description="Captions, chapters, summary and tags made on this machine, without any cloud",
             limitations=(

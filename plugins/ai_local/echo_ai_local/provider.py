@@ -194,7 +194,7 @@ class LocalAIProvider(AIProvider):
     @property
     def _key(self) -> str:
         config = self._config
-        return f"{self._model}{config.model_sha256[:12]}/{config.beam_size}/{config.slice_s:g}"
+        return f"2/{self._model}{config.model_sha256[:12]}/{config.beam_size}/{config.slice_s:g}"
 
 
 def _segment(found: Any, offset_s: float) -> TranscriptSegment:

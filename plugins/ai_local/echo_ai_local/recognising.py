@@ -18,6 +18,9 @@ CUT_FROM = 0.7
 """A slice that is not the last is cut at its longest silence after this part of it."""
 # Whisper invents text where nobody speaks. It tells so itself: no speech is likely, and so are other words.
 NO_SPEECH = 0.6
+JOINING = "-\u2010'\u2019"
+"""Hyphens and apostrophes, which join what follows them to the word before."""
+ECHO_GAP_S = 0.1
 UNSURE_LOGPROB = -0.8
 REPEATING_RATIO = 2.4
 
@@ -72,15 +75,47 @@ class Recogniser:
             no_speech_threshold=NO_SPEECH,
             hallucination_silence_threshold=2.0,
         )
+        before: list[Any] | None = None
         for segment in segments:
             tell(min(1.0, segment.end / length_s))
             if segment.no_speech_prob > NO_SPEECH and segment.avg_logprob < UNSURE_LOGPROB:
                 continue
             if segment.compression_ratio > REPEATING_RATIO or not segment.text.strip():
                 continue
-            words = [[w.word, round(w.start, 3), round(w.end, 3), round(w.probability, 3)] for w in segment.words or ()]
-            result["segments"].append([segment.text.strip(), round(segment.start, 3), round(segment.end, 3), words])
+            words = _joined([[w.word, float(w.start), float(w.end), float(w.probability)] for w in segment.words or ()])
+            text, start_s = segment.text.strip(), float(segment.start)
+            if words and _is_echo(words[0], before):
+                # The next window of 30 s began within the word with which the last one ended.
+                text, words = text.partition(" ")[2], words[1:]
+                start_s = words[0][1] if words else start_s
+            if not text:
+                continue
+            before = words[-1] if words else None
+            result["segments"].append([text, round(start_s, 3), round(float(segment.end), 3), words])
         return result
+
+
+def _joined(words: list[list[Any]]) -> list[list[Any]]:
+    """Words with what belongs to them: a model hears ``ill`` and ``-disposed``."""
+    found: list[list[Any]] = []
+    for text, start_s, end_s, sure in words:
+        if found and text[:1] in JOINING and len(text) > 1:
+            last = found[-1]
+            found[-1] = [last[0] + text, last[1], round(end_s, 3), round(min(last[3], sure), 3)]
+        else:
+            found.append([text, round(start_s, 3), round(end_s, 3), round(sure, 3)])
+    return found
+
+
+def _is_echo(word: list[Any], before: list[Any] | None) -> bool:
+    """Whether a window began with the end of the word before it: the same word, with nothing between."""
+    if before is None or word[1] - before[2] > ECHO_GAP_S:
+        return False
+    return _letters(word[0]) == _letters(before[0]) != ""
+
+
+def _letters(text: str) -> str:
+    return "".join(character for character in text.casefold() if character.isalnum())
 
 
 _VAD = VadOptions(threshold=0.5, min_speech_duration_ms=200, min_silence_duration_ms=700, speech_pad_ms=300)
