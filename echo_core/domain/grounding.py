@@ -193,8 +193,10 @@ def segments_of(cues: Sequence[Cue]) -> tuple[TranscriptSegment, ...]:
 
     def close() -> None:
         if words:
-            first_s = start_s if start_s < end_s else max(end_s - 0.001, 0.0)  # words that came at once
-            sentences.append(TranscriptSegment(text=joined(words), start_s=first_s, end_s=end_s))
+            # Words that came at once still take a millisecond.
+            last_s = max(end_s, 0.001)
+            first_s = start_s if start_s < last_s else last_s - 0.001
+            sentences.append(TranscriptSegment(text=joined(words), start_s=first_s, end_s=last_s))
             words.clear()
 
     for cue in cues:

@@ -180,6 +180,7 @@ def assert_is_transcript(found: Transcript, duration_s: float) -> None:
 @example((said("一" * 2_000, 0, 60),), 60.0, "", 0.0)
 @example(tuple(said("a. b.", 1.0, 1.0001) for _ in range(3)), 60.0, "", 0.0)
 @example((said("late", 59.99, 60.0),), 60.0, "", 0.0)
+@example((TranscriptSegment(text="", start_s=0, end_s=9, words=said(". 0", 0, 0, words=True).words),), 1.0, "", 0.0)
 def test_any_transcript_is_readable_or_refused(
     found: tuple[TranscriptSegment, ...], duration_s: float, language: str, confidence: float
 ) -> None:
