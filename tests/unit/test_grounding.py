@@ -181,6 +181,9 @@ def assert_is_transcript(found: Transcript, duration_s: float) -> None:
 @example(tuple(said("a. b.", 1.0, 1.0001) for _ in range(3)), 60.0, "", 0.0)
 @example((said("late", 59.99, 60.0),), 60.0, "", 0.0)
 @example((TranscriptSegment(text="", start_s=0, end_s=9, words=said(". 0", 0, 0, words=True).words),), 1.0, "", 0.0)
+@example((said("all of this is said <A", 0, 1), said("> and this", 0, 1)), 60.0, "", 0.0)
+@example((said("all of this is said <A", 0, 1), said("> and this", 1, 2)), 60.0, "", 0.0)
+@example((said("after a hundred hours", 7e5, 7e5 + 2), said("early", 1, 2)), 1e6, "", 0.0)
 def test_any_transcript_is_readable_or_refused(
     found: tuple[TranscriptSegment, ...], duration_s: float, language: str, confidence: float
 ) -> None:
