@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from echo_core.domain.captions import MAX_CUES, Cue, is_visible
+from echo_core.domain.captions import MAX_CUES, Cue, is_visible, unmarked
 
 MAX_LINES = 2
 MAX_COLUMNS = 42
@@ -194,7 +194,7 @@ def lay_out(atoms: Sequence[Atom], duration_ms: int) -> tuple[Cue, ...]:
 def _cue(group: Sequence[Atom], start_ms: int, limit_ms: int) -> Cue:
     """One cue, shown long enough to be read if ``limit_ms`` (the next one, or the end) allows that."""
     lines = wrap(group) or [list(group)]
-    text = "\n".join(_line(line) for line in lines)
+    text = unmarked("\n".join(_line(line) for line in lines))
     readable_ms = start_ms + max(MIN_SHOWN_MS, len(text) * MS_PER_CHARACTER)
     end_ms = min(max(group[-1].end_ms, readable_ms), start_ms + MAX_SHOWN_MS, limit_ms)
     words_ms: list[int] = []

@@ -86,7 +86,13 @@ def literal(text: str) -> str:
         return " ".join(text.split())  # nearly every word
     cleaned = (" ".join(line.split()) for line in texts.lines(encodable(text)).split("\n"))
     joined = "\n".join(line for line in cleaned if is_visible(line))
-    return _OVERRIDE_START.sub("{", _TAG.sub("\u2039\\1\u203a", _ARROW.sub("→", joined)))
+    return unmarked(joined)
+
+
+def unmarked(text: str) -> str:
+    """The text with other signs for those that would be markup; as long as before but for arrows. Needed again where
+    two texts are joined: one may open what the other closes."""
+    return _OVERRIDE_START.sub("{", _TAG.sub("\u2039\\1\u203a", _ARROW.sub("→", text)))
 
 
 def unformatted(text: str) -> str:

@@ -32,7 +32,7 @@ from itertools import pairwise
 
 from echo_core.domain import texts as plain
 from echo_core.domain.caption_layout import Atom, ends_sentence, is_unspaced, joined, lay_out, rewrap
-from echo_core.domain.captions import Cue, encodable, floor_ms, is_visible, literal, unformatted
+from echo_core.domain.captions import MAX_TIME_S, Cue, encodable, floor_ms, is_visible, literal, unformatted, unmarked
 from echo_core.domain.speech_timing import are_of_text, spoken_atoms
 from echo_core.domain.videos import Chapter
 from echo_core.plugin_api.ai import (
@@ -180,7 +180,8 @@ def cues_of(transcript: Transcript, duration_s: float) -> tuple[Cue, ...]:
         apart = bool(atoms) and segment.speaker != speaker
         atoms += [replace(new[0], spaced=not unspaced, apart=apart), *new[1:]]
         speaker = segment.speaker
-    return lay_out(atoms, floor_ms(duration_s))
+    limit_ms = floor_ms(min(duration_s, MAX_TIME_S))  # what a file of captions can tell
+    return lay_out([atom for atom in atoms if atom.start_ms < limit_ms], limit_ms)
 
 
 def segments_of(cues: Sequence[Cue]) -> tuple[TranscriptSegment, ...]:
@@ -193,8 +194,10 @@ def segments_of(cues: Sequence[Cue]) -> tuple[TranscriptSegment, ...]:
 
     def close() -> None:
         if words:
-            first_s = start_s if start_s < end_s else max(end_s - 0.001, 0.0)  # words that came at once
-            sentences.append(TranscriptSegment(text=joined(words), start_s=first_s, end_s=end_s))
+            # Words that came at once still take a millisecond.
+            last_s = max(end_s, 0.001)
+            first_s = start_s if start_s < last_s else last_s - 0.001
+            sentences.append(TranscriptSegment(text=unmarked(joined(words)), start_s=first_s, end_s=last_s))
             words.clear()
 
     for cue in cues:
@@ -422,7 +425,7 @@ def _set_apart(segments: Sequence[TranscriptSegment]) -> list[TranscriptSegment]
         words = _read_words([word for segment in run for word in segment.words])
         if not all(segment.words for segment in run):
             words = ()
-        text = joined([segment.text for segment in run])
+        text = unmarked(joined([segment.text for segment in run]))
         apart.append(replace(run[0], text=text, start_s=start_s, end_s=end_s, words=words))
     return apart
 
@@ -503,7 +506,7 @@ def _summary(text: str, notes: list[str]) -> str | None:
     if not isinstance(text, str):
         return None
     paragraphs = re.split(r"\n\s*\n", plain.lines(encodable(text)))
-    clean = "\n\n".join(one for paragraph in paragraphs if (one := literal(unformatted(paragraph))))
+    clean = unmarked("\n\n".join(one for paragraph in paragraphs if (one := literal(unformatted(paragraph)))))
     if len(clean) > MAX_DESCRIPTION_LENGTH:
         notes.append(f"The description was longer than {MAX_DESCRIPTION_LENGTH} characters; its end is gone.")
     return shortened(clean, MAX_DESCRIPTION_LENGTH) or None

@@ -180,6 +180,10 @@ def assert_is_transcript(found: Transcript, duration_s: float) -> None:
 @example((said("一" * 2_000, 0, 60),), 60.0, "", 0.0)
 @example(tuple(said("a. b.", 1.0, 1.0001) for _ in range(3)), 60.0, "", 0.0)
 @example((said("late", 59.99, 60.0),), 60.0, "", 0.0)
+@example((TranscriptSegment(text="", start_s=0, end_s=9, words=said(". 0", 0, 0, words=True).words),), 1.0, "", 0.0)
+@example((said("all of this is said <A", 0, 1), said("> and this", 0, 1)), 60.0, "", 0.0)
+@example((said("all of this is said <A", 0, 1), said("> and this", 1, 2)), 60.0, "", 0.0)
+@example((said("after a hundred hours", 7e5, 7e5 + 2), said("early", 1, 2)), 1e6, "", 0.0)
 def test_any_transcript_is_readable_or_refused(
     found: tuple[TranscriptSegment, ...], duration_s: float, language: str, confidence: float
 ) -> None:
@@ -353,12 +357,12 @@ def test_nothing_said_is_no_error() -> None:
 
 
 def test_cues_end_with_sentences_and_pauses() -> None:
-    one = said("First sentence here. Second one follows right away.", 0, 6, words=True)
+    one = said("First sentence here. Second one follows right away", 0, 6, words=True)
     two = said("after a long pause", 10, 12, words=True)
     cues = cues_of(ground_transcript(transcript(one, two), 60.0), 60.0)
     assert [cue.text.replace("\n", " ") for cue in cues] == [
         "First sentence here.",
-        "Second one follows right away.",
+        "Second one follows right away",
         "after a long pause",
     ]
     assert cues[1].start_s == pytest.approx(6 * 3 / 8)
@@ -420,6 +424,34 @@ def test_chapters_begin_where_sentences_and_scenes_do() -> None:
         (80.0, "One (2)"),
     ]
     assert any("2 chapters" in note for note in found.notes)
+
+
+def test_chapters_keep_ten_seconds_between_them_and_before_the_end() -> None:
+    starts = (0.0, 9.0, 20.0, 29.5, 40.0, 52.0)
+    found = ground_description(
+        Description(chapters=tuple(DescribedChapter(start_s=at, title=f"At {at}") for at in starts)),
+        duration_s=60.0,
+        segments=(),
+    )
+    assert found.chapters is not None
+    assert [chapter.start_s for chapter in found.chapters] == [0.0, 20.0, 40.0]
+
+
+@pytest.mark.parametrize(
+    "vectors",
+    [((0.0, 0.0),), ((math.nan, 1.0),), ((math.inf, 1.0),), ((),), ((1.0,), (1.0, 2.0)), ()],
+    ids=["zero", "nan", "inf", "empty", "lengths", "none"],
+)
+def test_vectors_that_cannot_be_compared_are_refused(vectors: tuple[tuple[float, ...], ...]) -> None:
+    with pytest.raises(UngroundedError) as caught:
+        ground_embeddings(Embeddings(space="a/2", vectors=vectors), max(len(vectors), 1))
+    assert caught.value.code == "ai_embedding_invalid"
+
+
+def test_vectors_of_any_size_come_out_at_unit_length() -> None:
+    found = ground_embeddings(Embeddings(space="a/2", vectors=((3e300, 4e300), (3e-310, -4e-310))), 2)
+    assert found.vectors[0] == pytest.approx((0.6, 0.8))
+    assert found.vectors[1] == pytest.approx((0.6, -0.8))
 
 
 def test_short_videos_and_pairs_have_no_chapters() -> None:
