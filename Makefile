@@ -19,7 +19,7 @@ ALONE := tests/e2e tests/faults tests/scale
 NPM := PATH="$(abspath $(BIN)):$$PATH" npm
 WEB_SOURCES := $(shell find web/src web/public -type f 2>/dev/null) $(wildcard web/*.html web/*.ts web/*.json*)
 
-.PHONY: help run install dev web screenshots system-packages test soak check check-python check-web bench format openapi constraints clean
+.PHONY: help run install dev web screenshots system-packages test soak check check-python check-web bench evaluate format openapi constraints clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | column -t -s $$'\t'
@@ -97,6 +97,11 @@ bench: dev bench/peers/node_modules bench/peers/film.mp4 ## measure beside peers
 	@scripts/system-packages bench
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --group bench
 	@$(BIN)/python bench/run.py $(BENCH)
+
+evaluate: dev ## how good an AI provider is: word error rate, chapters, titles, cost; EVALUATE="--provider gemini"
+	@scripts/system-packages
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --group bench
+	@$(BIN)/python bench/evaluate_ai.py $(EVALUATE)
 
 bench/peers/node_modules: bench/peers/package-lock.json
 	@scripts/system-packages bench

@@ -35,6 +35,9 @@ from echo_core.domain.grounding import (
     ground_description,
     ground_transcript,
     ground_translation,
+    ground_usage,
+    ground_warnings,
+    missing_translations,
     segments_of,
 )
 from echo_core.domain.ids import UserId, VideoId, new_suggestion_id
@@ -243,7 +246,7 @@ class DescribeStep(EnrichmentStep):
                 )
             )
             grounded = ground_description(described, duration_s=media.duration_s, segments=segments)
-            return grounded, described.usage, described.warnings
+            return grounded, ground_usage(described.usage), ground_warnings(described.warnings)
 
         answer = await self.work.providers.ask(self.capability, ask)
         grounded, usage, said = answer.result
@@ -330,7 +333,7 @@ class TranslateStep(EnrichmentStep):
     async def _translated(
         self, context: StepContext, track: CaptionTrack, language: str
     ) -> tuple[tuple[Cue, ...], Usage, str, tuple[str, ...]]:
-        async def ask(name: str, provider: AIProvider) -> tuple[tuple[Cue, ...], Usage]:
+        async def ask(name: str, provider: AIProvider) -> tuple[tuple[Cue, ...], Usage, int]:
             translation = await provider.translate(
                 TranslateRequest(
                     call=self.call(context, name, f"-{language}"),
@@ -339,11 +342,18 @@ class TranslateStep(EnrichmentStep):
                     target_language=language,
                 )
             )
-            return ground_translation(track.cues, translation.texts), translation.usage
+            missing = missing_translations(track.cues, translation.texts)
+            return ground_translation(track.cues, translation.texts), ground_usage(translation.usage), missing
 
         answer = await self.work.providers.ask(self.capability, ask)
-        cues, usage = answer.result
-        return cues, usage, answer.provider, answer.warnings
+        cues, usage, missing = answer.result
+        warnings = answer.warnings
+        if missing:
+            warnings = (
+                *warnings,
+                f"{missing} captions were not translated into {language}, and stay as they are said.",
+            )
+        return cues, usage, answer.provider, warnings
 
 
 async def suggest(
