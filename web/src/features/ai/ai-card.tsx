@@ -1,6 +1,6 @@
 import { useQuery } from "@tanstack/react-query";
+import type { AiDay, AiUsage } from "@/api/ai";
 import { instance } from "@/api/instance";
-import type { AiDay, AiUsage } from "@/api/pending";
 import { asProblem } from "@/api/problem";
 import { Button } from "@/components/button";
 import { Card } from "@/components/card";

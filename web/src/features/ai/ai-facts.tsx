@@ -1,6 +1,6 @@
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
-import type { AiCall, AiTotals } from "@/api/pending";
+import type { AiCall, AiTotals } from "@/api/ai";
 import { asProblem } from "@/api/problem";
 import { Button } from "@/components/button";
 import { Dialog } from "@/components/dialog";

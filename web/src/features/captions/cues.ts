@@ -1,4 +1,4 @@
-import type { CaptionCue } from "@/api/pending";
+import type { CaptionCue } from "@/api/ai";
 
 /** A cue while it is edited; `id` stays the same through every change but a split or a merge. */
 export type Cue = CaptionCue & { id: number };

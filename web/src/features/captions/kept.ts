@@ -1,4 +1,4 @@
-import type { CaptionCue } from "@/api/pending";
+import type { CaptionCue } from "@/api/ai";
 import { readStored, writeStored } from "@/lib/stored";
 
 /** What was edited and not saved, with the tag of what it was made from. */

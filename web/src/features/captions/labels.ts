@@ -1,4 +1,4 @@
-import type { CaptionItem, CaptionSource } from "@/api/pending";
+import type { CaptionItem, CaptionSource } from "@/api/ai";
 import { trackLabel } from "@/features/player/caption-text";
 
 const SOURCE: Record<CaptionSource, string> = {

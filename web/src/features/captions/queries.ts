@@ -1,6 +1,6 @@
 import { queryOptions } from "@tanstack/react-query";
+import type { CaptionCue, CaptionTrack } from "@/api/ai";
 import { answered, api, body, once } from "@/api/client";
-import type { CaptionCue, CaptionTrack } from "@/api/pending";
 
 export const captionKeys = {
   ofVideo: (videoId: string) => ["captions", videoId] as const,

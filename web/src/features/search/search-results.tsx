@@ -1,7 +1,7 @@
 import { useInfiniteQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { Search, SearchX, Sparkles } from "lucide-react";
-import type { SearchHit, SearchResult, TextPart } from "@/api/pending";
+import type { SearchHit, SearchResult, TextPart } from "@/api/ai";
 import { asProblem } from "@/api/problem";
 import { Button } from "@/components/button";
 import { Empty } from "@/components/empty";
@@ -76,7 +76,7 @@ export function SearchResults({ q }: { q: string }) {
 }
 
 function Result({ result }: { result: SearchResult }) {
-  const { videoId, title, posterUrl, durationSeconds, createdAt, matched, hits } = result;
+  const { videoId, titleParts, posterUrl, durationSeconds, createdAt, matched, hits } = result;
   const written = matched.filter((one) => one === "description" || one === "tags");
   const byMeaning = matched.includes("meaning") && matched.length === 1;
   return (
@@ -96,7 +96,7 @@ function Result({ result }: { result: SearchResult }) {
       <div className="grid min-w-0 content-start gap-1">
         <h2 className="font-semibold wrap-anywhere">
           <Link to="/video/$videoId" params={{ videoId }} className="rounded hover:underline">
-            <Parts parts={title} />
+            <Parts parts={titleParts} />
           </Link>
         </h2>
         <p className="flex flex-wrap items-center gap-x-2 gap-y-1 text-muted text-xs">

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
+import type { InstanceAi, Suggestion } from "@/api/ai";
 import type { Job, StepItem } from "@/api/client";
-import type { InstanceAi, Suggestion } from "@/api/pending";
 import { aiState } from "./ai-state";
 
 const step = (name: string, state: StepItem["state"], rest: Partial<StepItem> = {}) =>

@@ -1,5 +1,5 @@
+import type { CaptionItem, InstanceAi, Suggestion } from "@/api/ai";
 import type { Job, StepItem } from "@/api/client";
-import type { CaptionItem, InstanceAi, Suggestion } from "@/api/pending";
 import { hasEnded } from "@/features/live/reduce";
 
 const AI_STEPS = ["transcribe", "describe", "translate"];

@@ -1,5 +1,5 @@
+import type { SuggestedValue } from "@/api/ai";
 import { api, body, once } from "@/api/client";
-import type { SuggestedValue } from "@/api/pending";
 
 /** Take a suggestion over; with a value of one's own it counts as edited. */
 export function acceptSuggestion(videoId: string, suggestionId: string, value?: SuggestedValue) {

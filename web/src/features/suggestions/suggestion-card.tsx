@@ -1,7 +1,7 @@
 import { useMutation } from "@tanstack/react-query";
 import { Check, Lock, Pencil, Sparkles, X } from "lucide-react";
 import { useId } from "react";
-import type { SuggestedField, Suggestion } from "@/api/pending";
+import type { SuggestedField, Suggestion } from "@/api/ai";
 import { asProblem } from "@/api/problem";
 import { Button } from "@/components/button";
 import { ProblemNote } from "@/components/problem-note";

@@ -1,5 +1,6 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { RotateCcw, Sparkles } from "lucide-react";
+import { suggestionsOf } from "@/api/ai";
 import type { VideoDetails } from "@/api/client";
 import { instance } from "@/api/instance";
 import { asProblem } from "@/api/problem";
@@ -16,7 +17,12 @@ import { rerunSuggestions } from "./queries";
 export function SuggestionsPanel({ video }: { video: VideoDetails }) {
   const queryClient = useQueryClient();
   const { ai } = instance();
-  const state = aiState({ ai, job: video.job, captions: video.captions, suggestions: video.suggestions });
+  const state = aiState({
+    ai,
+    job: video.job,
+    captions: video.captions,
+    suggestions: suggestionsOf(video.suggestions),
+  });
   const rerun = useMutation({
     mutationFn: () => rerunSuggestions(video.videoId),
     onSettled: () => queryClient.invalidateQueries({ queryKey: videoKeys.details(video.videoId) }),

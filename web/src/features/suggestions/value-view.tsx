@@ -1,4 +1,4 @@
-import type { SuggestedChapter, Suggestion } from "@/api/pending";
+import type { SuggestedChapter, Suggestion } from "@/api/ai";
 import { cn } from "@/lib/cn";
 import { formatClock, formatLanguage } from "@/lib/format";
 import { type DiffPart, diffLists, diffWords } from "./diff";

@@ -1,8 +1,8 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useBlocker } from "@tanstack/react-router";
 import { useEffect, useId, useRef, useState } from "react";
+import { type SuggestedChapter, type SuggestedField, type Suggestion, suggestionsOf } from "@/api/ai";
 import type { Schemas, Visibility } from "@/api/client";
-import type { SuggestedChapter, SuggestedField, Suggestion } from "@/api/pending";
 import { asProblem, type Problem } from "@/api/problem";
 import { Button } from "@/components/button";
 import { Dialog } from "@/components/dialog";
@@ -133,7 +133,7 @@ export function MetadataEditor({ video, userId, now, onSeek }: EditorProps) {
     <SuggestionSlot
       videoId={video.videoId}
       field={field}
-      suggestions={video.suggestions}
+      suggestions={suggestionsOf(video.suggestions)}
       typed={dirty.includes(field)}
       editingId={dirty.includes(field) ? editing[field] : undefined}
       onEdit={openSuggestion}
