@@ -109,10 +109,10 @@ def test_what_cannot_be_saved_is_said_beside_the_cue(sign_up: SignUp, short_clip
     page = open_editor(ada, video_id, name)
     page.get_by_label("Text of cue 2", exact=True).fill("")
     expect(page.get_by_text("It has no text: write some, or delete it.")).to_be_visible()
-    expect(page.get_by_role("button", name="Save")).to_be_disabled()
+    expect(page.get_by_role("button", name="Save", exact=True)).to_be_disabled()
     page.keyboard.press("Alt+x")
     expect(page.get_by_label("Text of cue 2", exact=True)).to_have_count(0)
-    page.get_by_role("button", name="Save").click()
+    page.get_by_role("button", name="Save", exact=True).click()
     expect(page.get_by_text("All changes are saved")).to_be_visible()
     assert cues_of(ada, video_id, name) == ["Good morning everyone"]
 
@@ -127,7 +127,7 @@ def test_captions_changed_elsewhere_are_not_overwritten_unseen(sign_up: SignUp, 
     text.fill("Mine")
     theirs = {"cues": [{"startSeconds": 0.5, "endSeconds": 2.0, "text": "Theirs"}]}
     ada.api().call("PUT", f"/api/v1/videos/{video_id}/captions/{name}", expect=200, json=theirs)
-    page.get_by_role("button", name="Save").click()
+    page.get_by_role("button", name="Save", exact=True).click()
     dialog = page.get_by_role("dialog", name="Changed somewhere else")
     assert cues_of(ada, video_id, name) == ["Theirs"]
     dialog.get_by_role("button", name=choice).click()

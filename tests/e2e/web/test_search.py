@@ -30,7 +30,7 @@ def test_a_hit_starts_the_player_where_it_is_said(sign_up: SignUp, short_clip: P
     page.goto("/dashboard")
     expect(page.get_by_role("heading", name="My videos", level=1)).to_be_visible()
     page.keyboard.press("/")
-    expect(page.get_by_label("Search in all videos")).to_be_focused()
+    expect(page.get_by_role("textbox", name="Search in all videos")).to_be_focused()
     page.keyboard.type("marmalade")
     page.keyboard.press("Enter")
     page.wait_for_url("**/search?q=marmalade")
@@ -47,7 +47,7 @@ def test_results_follow_the_typing_and_say_when_there_are_none(sign_up: SignUp, 
     with_speech(ada, short_clip)
     page = ada.page
     page.goto("/search")
-    field = page.get_by_label("Search in all videos")
+    field = page.get_by_role("textbox", name="Search in all videos")
     expect(page.get_by_role("heading", name="Search in all your videos")).to_be_visible()
     field.fill("breakfast")
     expect(page.get_by_role("list", name="Results").get_by_role("article")).to_have_count(1)
