@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
 import pytest
+from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import Page, Route, expect
 
 from tests.e2e.web.browser import Person
@@ -47,8 +49,9 @@ class Suggested:
         person.page.route(f"**/api/v1/videos/{video_id}/suggestions/**", self._decide)
 
     def _details(self, route: Route) -> None:
-        answer = route.fetch()
-        route.fulfill(response=answer, json={**answer.json(), "suggestions": self.suggestions})
+        with contextlib.suppress(PlaywrightError):  # the page may be gone by the time that the server has answered
+            answer = route.fetch()
+            route.fulfill(response=answer, json={**answer.json(), "suggestions": self.suggestions})
 
     def _decide(self, route: Route) -> None:
         suggestion_id, verb = route.request.url.rsplit("/", 2)[1:]

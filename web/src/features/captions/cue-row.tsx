@@ -40,7 +40,7 @@ export const CueRow = memo(function CueRow(props: CueRowProps) {
         selected && "border-edge",
         current && "border-accent bg-accent-soft/50",
       )}
-      onClick={() => !selected && actions.select(id, true)}
+      onPointerDown={() => !selected && actions.select(id, true)} // before the focus, which selects as well
       onFocus={() => !selected && actions.select(id, false)}
     >
       <div className="flex flex-wrap items-center gap-1">
