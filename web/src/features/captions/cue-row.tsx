@@ -31,7 +31,6 @@ export const CueRow = memo(function CueRow(props: CueRowProps) {
   const warningId = `cue-${id}-warnings`;
   return (
     // biome-ignore lint/a11y/noStaticElementInteractions: a larger target for what a button and a key do as well
-    // biome-ignore lint/a11y/useKeyWithClickEvents: the button "Play from here" and Alt+L do the same
     <div
       data-cue={id}
       data-current={current || undefined}

@@ -124,7 +124,8 @@ export class Playback {
     if (!video) return;
     const end = Number.isFinite(video.duration) ? video.duration : Number.POSITIVE_INFINITY;
     const target = Math.max(0, Math.min(seconds, end));
-    if (this.#pending !== null) {
+    // Before there is anything to show, it is kept until there is: what is set now the source's first load undoes.
+    if (this.#pending !== null || video.readyState === 0) {
       this.#pending = target;
       this.#placed = false;
       this.#publish({});
