@@ -195,9 +195,19 @@ class AIQuestionEmbedder:
         return await asyncio.shield(self._opened)
 
     async def _serve(self, told: asyncio.Future[AIProviders]) -> None:
-        async with self._open() as providers:
-            told.set_result(providers)
-            await self._closing.wait()
+        try:
+            async with self._open() as providers:
+                told.set_result(providers)
+                await self._closing.wait()
+        except Exception as error:
+            if told.done():
+                log.exception("search.providers_not_closed")
+                return
+            # Whoever waits hears of it now, and the next question tries again.
+            self._opened = None
+            problem = UnavailableError(f"What makes vectors of questions cannot be opened: {error}")
+            problem.__cause__ = error
+            told.set_exception(problem)
 
     async def aclose(self) -> None:
         """Close the providers, if they were opened."""
