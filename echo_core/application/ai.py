@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
@@ -13,6 +14,7 @@ import structlog
 
 from echo_core.application.ports import WorkerUnitsOfWork
 from echo_core.domain.ai_calls import Budgets, NewAICall, RememberedPart
+from echo_core.domain.grounding import ground_usage
 from echo_core.domain.ids import AICallId, UserId, VideoId, new_ai_call_id
 from echo_core.plugin_api.ai import (
     AIProvider,
@@ -82,7 +84,7 @@ class Reserved:
 
     async def settle(self, usage: Usage) -> None:
         """This is what the call has really taken."""
-        await self.ledger.settle(self.call_id, usage)
+        await self.ledger.settle(self.call_id, ground_usage(usage))
 
     async def release(self) -> None:
         """The call was certainly not billed."""
@@ -91,7 +93,15 @@ class Reserved:
 
 @asynccontextmanager
 async def reserved(ledger: Ledger, call: NewAICall, budgets: Budgets) -> AsyncIterator[Reservation]:
-    """Set aside what a call may take. Raises ``QuotaExceededError`` (``ai_budget_video``, ``ai_budget_day``)."""
+    """Set aside what a call may take. Raises ``QuotaExceededError`` (``ai_budget_video``, ``ai_budget_day``),
+    ``InvalidRequestError`` (``ai_estimate_invalid``) for what is no amount."""
+    if not math.isfinite(call.at_most.cost_usd) or call.at_most.cost_usd < 0:
+        raise InvalidRequestError(
+            f"The AI provider {call.provider} says that a call may cost {call.at_most.cost_usd} US dollars.",
+            code="ai_estimate_invalid",
+            remedy="That is a defect of its plugin; tell its author.",
+        )
+    call = replace(call, at_most=ground_usage(call.at_most))
     match await ledger.reserve(call, budgets):
         case "video":
             raise QuotaExceededError(

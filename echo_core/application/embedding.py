@@ -14,6 +14,7 @@ from typing import Final, cast
 import structlog
 
 from echo_core.application.ai import AIProviders, Ledger, reserved
+from echo_core.application.ending import end_tasks
 from echo_core.application.enriching import Enrichment, EnrichmentStep
 from echo_core.application.processing import opened
 from echo_core.application.running import kernel_run
@@ -34,8 +35,11 @@ log = structlog.get_logger("echo.search")
 EMBED_STEP: Final = "embed"
 BATCH = 64
 """Passages in one request: within what vendors take at once (100 texts of 2,048 tokens)."""
+NO_SPACE = "?"
+"""In no provider's space: what every vector is outside of."""
 MAX_PASSAGES = 20_000
 """Of one video, that get vectors: more than a day of talk."""
+CLOSE_TIMEOUT_S = 10.0
 REMEMBERED_QUESTIONS = 256
 """So that the pages of one search are asked for once."""
 
@@ -54,6 +58,9 @@ class EmbedStep(EnrichmentStep):
         while done < MAX_PASSAGES:
             async with self.work.units_of_work.for_worker() as uow:
                 passages = await uow.passages.list_unembedded(video_id, space, BATCH)
+                if not passages and not space:
+                    # All have vectors: one is asked for, to learn whether they are still of the provider's space.
+                    passages = await uow.passages.list_unembedded(video_id, NO_SPACE, 1)
             if not passages:
                 break
             texts = tuple(passage.text for passage in passages)
@@ -191,6 +198,8 @@ class AIQuestionEmbedder:
             if self._closing.is_set():
                 raise UnavailableError("Echo is about to end.", remedy="Try again in a moment.")
             self._opened = asyncio.get_running_loop().create_future()
+            # Whoever asked may have gone by the time that it fails.
+            self._opened.add_done_callback(lambda told: told.cancelled() or told.exception())
             self._task = asyncio.create_task(self._serve(self._opened))
         return await asyncio.shield(self._opened)
 
@@ -213,4 +222,6 @@ class AIQuestionEmbedder:
         """Close the providers, if they were opened."""
         self._closing.set()
         if self._task is not None:
-            await self._task
+            done, _ = await asyncio.wait([self._task], timeout=CLOSE_TIMEOUT_S)
+            if not done:
+                await end_tasks([self._task])

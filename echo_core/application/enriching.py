@@ -186,6 +186,7 @@ class TranscribeStep(EnrichmentStep):
                 warnings.append(
                     f"The captions {track.name} were edited by hand and stay. Delete them to take the new ones."
                 )
+            await self._take_back(uow, track)
             if said.language:
                 await self._language(uow, context, said, answer.provider)
             await uow.ai_calls.forget(video.id, self.capability.value)
@@ -204,6 +205,12 @@ class TranscribeStep(EnrichmentStep):
             ],
             warnings=warnings,
         )
+
+    async def _take_back(self, uow: UnitOfWork, track: CaptionTrack) -> None:
+        """What was heard in another language before was misheard; what a person has made of it stays."""
+        for old in await uow.caption_tracks.list_for_video(track.video_id):
+            if old.source is CaptionSource.TRANSCRIBED and not old.by_hand and old.name != track.name:
+                await uow.caption_tracks.remove(track.video_id, old.name)
 
     async def _language(self, uow: UnitOfWork, context: StepContext, said: Transcript, provider: str) -> None:
         heard = TimeSpan(start_s=said.segments[0].start_s, end_s=said.segments[-1].end_s)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from echo_core.application.embedding import EMBED_STEP
 from echo_core.application.enriching import (
     DESCRIBE_STEP,
     MAX_SUGGESTIONS,
@@ -23,7 +24,7 @@ from echo_core.domain.users import User
 from echo_core.domain.videos import Video
 from echo_core.plugin_api.json import JsonValue
 
-AI_STEPS = (TRANSCRIBE_STEP, DESCRIBE_STEP, TRANSLATE_STEP)
+AI_STEPS = (TRANSCRIBE_STEP, DESCRIBE_STEP, TRANSLATE_STEP, EMBED_STEP)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -157,6 +157,11 @@ def upgrade() -> None:
         sa.Column("at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=NOW),
         sa.PrimaryKeyConstraint("id", name="pk_ai_calls"),
         sa.CheckConstraint("state in ('reserved', 'settled')", name="ck_ai_calls_state"),
+        # A sum with one of these in it would let everything through, or nothing.
+        sa.CheckConstraint(
+            "cost_usd >= 0 and cost_usd < 'Infinity'::double precision and input_tokens >= 0 and output_tokens >= 0",
+            name="ck_ai_calls_amounts",
+        ),
         schema="echo",
     )
     op.create_index("ix_ai_calls_video_id", "ai_calls", ["video_id"], schema="echo")

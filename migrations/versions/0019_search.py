@@ -400,14 +400,14 @@ declare
     home text := (
         select n.nspname from pg_extension e join pg_namespace n on n.oid = e.extnamespace where e.extname = 'vector'
     );
-    likeness text := '(select sum(x * y) from unnest(p.embedding, $1) as pair (x, y))';
+    likeness text := '(select sum(x * y) from unnest(c.embedding, $1) as pair (x, y))';
     newest integer := 4000;
 begin
     if vector is null then
         return;
     end if;
     if home is not null and has_schema_privilege(home, 'usage') then
-        likeness := format('-(p.embedding::%1$I.vector operator(%1$I.<#>) $1::%1$I.vector)', home);
+        likeness := format('-(c.embedding::%1$I.vector operator(%1$I.<#>) $1::%1$I.vector)', home);
         newest := 20000;
     end if;
     return query execute format($q$
@@ -423,7 +423,7 @@ begin
         where compared.likeness > 0.3
         order by compared.likeness desc
         limit 60
-    $q$, replace(likeness, 'p.', 'c.')) using vector, space, known_at, newest,
+    $q$, likeness) using vector, space, known_at, newest,
         (nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')::uuid;
 end
 $$

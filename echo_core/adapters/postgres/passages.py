@@ -16,7 +16,8 @@ from echo_core.domain.searches import Passage
 _UNEMBEDDED = Query(
     text(
         "select video_id, track, number, text from echo.passages where video_id = :video_id "
-        "and (embedding is null or embedding_space <> :space) and text <> '' order by track, number limit :most"
+        "and (embedding is null or (:space <> '' and embedding_space <> :space)) and text <> '' "
+        "order by track, number limit :most"
     ).bindparams(bindparam("video_id", type_=Uuid), bindparam("space", type_=Text), bindparam("most", type_=Integer))
 )
 # The text once more: what was edited meanwhile keeps no vector of what it was.

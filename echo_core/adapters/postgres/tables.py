@@ -434,6 +434,10 @@ class AICallRow(Base):
     __tablename__ = "ai_calls"
     __table_args__ = (
         CheckConstraint("state in ('reserved', 'settled')", name="state"),
+        CheckConstraint(
+            "cost_usd >= 0 and cost_usd < 'Infinity'::double precision and input_tokens >= 0 and output_tokens >= 0",
+            name="amounts",
+        ),
         Index("ix_ai_calls_video_id", "video_id"),
         Index("ix_ai_calls_owner_id_at", "owner_id", "at"),
         Index("ix_ai_calls_at", "at"),

@@ -169,13 +169,13 @@ class AcceptSuggestionRequest(Body):
     value: SuggestedText | SuggestedTags | SuggestedChapters | None = None
 
 
-AIStep = Annotated[str, StringConstraints(pattern=r"^(?:transcribe|describe|translate)$")]
+AIStep = Annotated[str, StringConstraints(pattern=r"^(?:transcribe|describe|translate|embed)$")]
 
 
 class SuggestAgainRequest(Body):
     """Which steps to run again; none: all there are."""
 
-    steps: Annotated[tuple[AIStep, ...], Field(max_length=3)] = ()
+    steps: Annotated[tuple[AIStep, ...], Field(max_length=4)] = ()
 
 
 class SuggestionListQuery(Query):

@@ -90,6 +90,18 @@ async def test_every_passage_gets_a_vector(farm: Farm, provider: FakeAIProvider)
     assert (call.step, call.capability, call.settled) == ("embed", "embed", True)
 
 
+async def test_a_second_run_asks_only_whether_the_space_is_still_the_same(farm: Farm, provider: FakeAIProvider) -> None:
+    job = await processed(farm, await spoken(farm))
+    await farm.change(job.id, lambda j: j.rerun(["embed"], j.created_at))
+    job = await processed(farm, job)
+    assert job.step_named("embed").output["passages"] == 1
+    provider.model = "fake-2"
+    await farm.change(job.id, lambda j: j.rerun(["embed"], j.created_at))
+    job = await processed(farm, job)
+    assert int(str(job.step_named("embed").output["passages"])) > 5
+    assert await left(farm, job, str(job.step_named("embed").output["space"])) == 0
+
+
 async def test_vectors_that_are_none_are_refused_and_none_is_kept(farm: Farm, provider: FakeAIProvider) -> None:
     provider.results["embed"] = Embeddings(space="fake-1/32", vectors=((0.0,) * 32,))
     job = await processed(farm, await spoken(farm))

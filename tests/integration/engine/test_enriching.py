@@ -261,6 +261,18 @@ async def test_captions_that_were_edited_stay_and_are_what_is_described(farm, us
     assert [s.text for s in last.segments] == ["It is about roses."]
 
 
+async def test_captions_in_a_language_that_was_misheard_go(farm, use_ai):
+    provider = Scripted(language="nl")
+    await use_ai(provider)
+    job = await processed(farm)
+    assert sorted(await tracks_of(farm, job.video_id)) == ["auto-nl"]
+    await edit(farm, job.video_id, language="de")
+    await farm.change(job.id, lambda j: j.rerun(["transcribe"], j.created_at))
+    async with farm.worker():
+        await farm.finished(job.id)
+    assert sorted(await tracks_of(farm, job.video_id)) == ["auto-de"]
+
+
 @pytest.mark.parametrize(
     "error",
     [

@@ -166,6 +166,12 @@ async def test_what_was_certainly_not_billed_is_free_again_and_what_was_settled_
         assert (await uow.ai_calls.totals(video.id)).calls == 1
 
 
+async def test_what_is_no_amount_cannot_get_into_the_sums(worker, video):
+    with pytest.raises(Exception, match="amounts"):
+        await reserve(worker, new_call(video, -1.0))
+    assert [await reserve(worker, new_call(video, cost)) for cost in (float("nan"), float("inf"))] == ["video"] * 2
+
+
 async def test_what_was_spent_outlives_its_video(worker, api, alice, video):
     await reserve(worker, new_call(video))
     async with worker.for_worker() as uow:

@@ -321,7 +321,7 @@ export interface paths {
         put?: never;
         /**
          * Ask AI again
-         * @description Runs the steps `transcribe`, `describe` and `translate` again, or those of them that are named, and what depends on them. What a person has written stays; new suggestions wait for a decision.
+         * @description Runs the steps `transcribe`, `describe`, `translate` and `embed` again, or those that are named, and what depends on them. What a person has written stays; new suggestions wait for a decision.
          */
         post: operations["suggestAgain"];
         delete?: never;
