@@ -24,9 +24,13 @@ from echo_core.adapters.postgres.engine import open_engine
 from echo_core.adapters.postgres.units_of_work import PostgresUserUnitsOfWork, PostgresWorkerUnitsOfWork
 from echo_core.adapters.settings import Settings
 from echo_core.adapters.tokens import JwtTokens, issue_embedded_token, open_tokens
+from echo_core.application.ports import UnitOfWork
 from echo_core.application.services import ApiServices, Limits
 from echo_core.domain.artefacts import Artefact
-from echo_core.domain.ids import UserId, VideoId, new_artefact_id
+from echo_core.domain.caption_tracks import CaptionSource, CaptionTrack
+from echo_core.domain.captions import Cue
+from echo_core.domain.ids import SuggestionId, UserId, VideoId, new_artefact_id, new_suggestion_id
+from echo_core.domain.suggestions import Suggestion, SuggestionState
 from echo_core.domain.users import User
 from echo_core.entrypoints.http.app import PluginRoutes, create_app
 from echo_core.plugin_api import PluginContext, PutFile, RoutesSpec, Segment
@@ -63,6 +67,7 @@ class Made:
     size_bytes: int
     playback_token: str
     keys: tuple[str, ...]
+    suggestion_id: UUID
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +105,7 @@ class World:
         rows = [await self._artefact(owner, video_id, *which) for which in PARTS]
         async with self.worker.for_worker() as uow:
             await uow.artefacts.put(rows)
+            suggestion_id = await _spoken_about(uow, owner, video_id)
         return Made(
             owner=owner,
             video_id=video_id,
@@ -109,6 +115,7 @@ class World:
             size_bytes=len(data),
             playback_token=self.tokens.mint_playback(owner.id, video_id),
             keys=(begun["storagePath"], *(row.storage_key for row in rows)),
+            suggestion_id=suggestion_id,
         )
 
     async def _artefact(self, owner: User, video_id: VideoId, kind: str, name: str, content: bytes) -> Artefact:
@@ -136,6 +143,39 @@ class World:
             init_length_bytes=4 if kind == "rendition" else 0,
             segments=(Segment(duration_s=4.0, offset_bytes=4, length_bytes=4),) if kind == "rendition" else (),
         )
+
+
+async def _spoken_about(uow: UnitOfWork, owner: User, video_id: VideoId) -> SuggestionId:
+    """Captions ``auto-en``, and a suggestion that waits."""
+    now = CLOCK.now()
+    await uow.caption_tracks.put(
+        CaptionTrack(
+            video_id=video_id,
+            owner_id=owner.id,
+            name="auto-en",
+            language="en",
+            source=CaptionSource.TRANSCRIBED,
+            cues=(Cue(start_s=0.0, end_s=1.0, text="Hello"),),
+            created_at=now,
+            updated_at=now,
+        )
+    )
+    suggestion = Suggestion(
+        id=new_suggestion_id(),
+        video_id=video_id,
+        owner_id=owner.id,
+        field="title",
+        value="A day out",
+        state=SuggestionState.PENDING,
+        provider="local",
+        model="m",
+        prompt_version="1",
+        evidence=(),
+        cost_usd=0.0,
+        created_at=now,
+    )
+    await uow.suggestions.add(suggestion)
+    return suggestion.id
 
 
 PARTS = (

@@ -217,9 +217,9 @@ async def test_a_track_that_lies_in_another_file_is_not_opened(
     shown = await work_on(lists_alone, path, tmp_path / "out")
     assert set(shown.codes) == {"media_undecodable"}
     # The sound is the file's own; of the picture, which is the neighbour's, there is nothing.
-    made = {name for name, content in shown.outputs.items() if content}
+    made = {name for name, content in shown.outputs.items() if content and not name.startswith("audio/speech-")}
     sounds = {f"{step}/audio.{kind}" for step in ("ladder", "package") for kind in ("mp4", "m3u8")}
-    assert made <= {"audio/speech.wav", *sounds}
+    assert made <= sounds
 
 
 async def test_a_decoder_that_nobody_needs_never_sees_a_file(tmp_path: Path, lists_alone: FfmpegTranscoder) -> None:

@@ -25,7 +25,7 @@ from echo_core.application.ports import VideoQuery
 from echo_core.domain.ids import JobId, VideoId
 from echo_core.domain.jobs import JobKind
 from echo_core.entrypoints.http.api import ALL_OPERATIONS, KERNEL_OPERATIONS
-from echo_core.entrypoints.http.operations import Operation, OperationEndpoint
+from echo_core.entrypoints.http.operations import Operation, OperationEndpoint, PathEndpoint
 from echo_core.entrypoints.http.requests import Body, Query
 from tests.security.conftest import ALICE, BOB, Made, World
 
@@ -36,12 +36,16 @@ NAMES = {
     "getStoryboardSheet": "sheet-000.jpg",
     "getPosterChoice": "poster-2.jpg",
     "getCaptionsPlaylist": "embedded-1",
-    "getCaptions": "embedded-1",
+    "getCaptionsFile": "embedded-1",
+    "getCaptionsSrt": "auto-en",
+    "getCaptions": "auto-en",
+    "changeCaptions": "auto-en",
+    "deleteCaptions": "auto-en",
 }
 """What ``{name}`` means, by operation."""
 IDS_IN_BODIES = {"completeUpload"}
 """Operations whose body names things that belong to somebody."""
-OF_THE_CALLER = {"listVideos", "listMyVideos", "beginUpload", "createWsTicket"}
+OF_THE_CALLER = {"listVideos", "listMyVideos", "beginUpload", "createWsTicket", "search", "getMyAiUsage"}
 """Take no id: what they show or make is the caller's; each has a test of its own below, or at its name."""
 OF_NOBODY = {"getInstance", "listPlugins", "getHealth", "getReadiness", "getMetrics", "getOpenApi", "getDocs"}
 """Say nothing of any user's things; the last test holds them to it."""
@@ -61,7 +65,11 @@ def by_id(operations: list[Operation]) -> Any:
 
 
 def address(operation: Operation, made: Made) -> str:
-    values = {"videoId": str(made.video_id), "jobId": str(made.job_id)}
+    values = {
+        "videoId": str(made.video_id),
+        "jobId": str(made.job_id),
+        "suggestionId": str(made.suggestion_id),
+    }
     if operation.id in NAMES:
         values["name"] = NAMES[operation.id]
     names = set(re.findall(r"{(\w+)}", operation.path))
@@ -105,7 +113,7 @@ async def test_every_route_has_a_case_of_isolation(world: World) -> None:
     assert {o.id for o in ALL_OPERATIONS} == known, "say in this file what a new operation shows, and of whom"
     for path, route in routes_of(list(world.app.routes)):
         operation = getattr(route, "endpoint", None) if isinstance(route, Route) else None
-        assert isinstance(operation, OperationEndpoint) or path in ELSEWHERE, path
+        assert isinstance(operation, OperationEndpoint | PathEndpoint) or path in ELSEWHERE, path
 
 
 @by_id(WITH_IDS)

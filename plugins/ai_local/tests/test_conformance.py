@@ -18,6 +18,7 @@ pytestmark = [
 
 class TestLocal(AIProviderTests):
     cancelled_within_s = 3.0
+    extractive = True
 
     @pytest.fixture
     def provider(self, provider):

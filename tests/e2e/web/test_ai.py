@@ -96,7 +96,7 @@ def test_what_is_said_is_shown_suggested_and_found(
     page.get_by_role("button", name="Play", exact=True).first.click()
     page.keyboard.press("c")
     page.wait_for_function(
-        "() => document.body.innerText.replace(/\\s+/g, ' ').includes('leisure to consider')", timeout=LISTENED_MS
+        "() => document.querySelector('[data-testid=captions]')?.innerText.replace(/\\s+/g, ' ').includes('leisure to')", timeout=LISTENED_MS
     )
 
     # What was suggested was taken over, since nobody had written anything.
@@ -116,15 +116,15 @@ def test_what_is_said_is_shown_suggested_and_found(
     page.wait_for_function("() => document.querySelector('video')?.currentTime > 1")
     found_s = page.evaluate("() => document.querySelector('video').currentTime")
     asked_s = float(page.url.rpartition("t=")[2])
-    # "… he might have been made still more respectable than he was": in the last third of its clip.
+    # "… he might have been made still more respectable than he was": in the second half of its clip.
     assert begins_s + (ends_s - begins_s) / 2 <= asked_s <= ends_s
     assert abs(asked_s - heard_at()) <= 1.0
-    assert found_s >= asked_s - 1.0
+    assert asked_s - 1.0 <= found_s <= asked_s + 3.0  # it plays on while it is asked
 
 
 def heard_at() -> float:
-    """When the word is said, by the sound itself: the clip's text shares its time by letters, which is near enough
-    for one word in a sentence read evenly."""
+    """When the word is said, without any recognition: the clip's time shared by the letters of its text, which is near
+    enough for one word in a sentence that is read evenly."""
     begins_s, ends_s = said_between(WORD)
     text = next(clip.text for clip in clips() if WORD in clip.text)
     return begins_s + (ends_s - begins_s) * text.index(WORD) / len(text)
