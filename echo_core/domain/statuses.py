@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from echo_core.domain.jobs import Job, JobState
+from echo_core.domain.jobs import Job, JobState, StepState
 from echo_core.domain.videos import VideoStatus
 
 
@@ -18,4 +18,12 @@ def video_status(job: Job | None, *, has_rendition: bool) -> VideoStatus:
         case JobState.FAILED:
             return VideoStatus.FAILED
         case JobState.CANCELLED:
-            return VideoStatus.CANCELLED
+            return VideoStatus.READY if _is_complete(job) else VideoStatus.CANCELLED
+
+
+def _is_complete(job: Job) -> bool:
+    """Whether everything that a video must have is there: whoever then cancels what was optional (a transcription that
+    was asked for anew, say) has not taken the video back."""
+    done = {StepState.SUCCEEDED, StepState.SKIPPED}
+    required = [step for step in job.steps if not step.optional]
+    return bool(required) and all(step.state in done for step in required)
