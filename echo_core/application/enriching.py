@@ -2,7 +2,7 @@
 
 All are optional and of a resource class of their own: none holds a video back, and none waits behind an encode. What a
 provider says is validated (``domain/grounding.py``) before anything of it is stored; what a person has written is never
-changed by it.
+changed by it. Longer than a module should be: three steps of one kind, which are read together.
 """
 
 from __future__ import annotations

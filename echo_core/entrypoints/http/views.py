@@ -1,4 +1,4 @@
-"""From what use cases return to what answers say."""
+"""From what use cases return to what answers say. Long, because each answer has one function and no other reader."""
 
 from __future__ import annotations
 

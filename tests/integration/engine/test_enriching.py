@@ -317,11 +317,12 @@ async def test_the_next_provider_serves_where_the_first_cannot_and_it_is_said(fa
 
 @pytest.mark.complaint(24)
 async def test_nonsense_is_refused_and_nothing_of_it_is_stored(farm, use_ai):
-    await use_ai(Scripted(said=("too late",) * 400))
+    await use_ai(Scripted(said=tuple(f"Sentence {number} comes far too late." for number in range(400))))
     job = await processed(farm)
-    tracks = await tracks_of(farm, job.video_id)
-    duration_s = (await farm.video(job.video_id)).duration_s
-    assert all(cue.end_s <= duration_s for track in tracks.values() for cue in track.cues)
+    step = job.step_named("transcribe")
+    assert (step.state, step.error and step.error.code) == (StepState.FAILED, "ai_times_invalid")
+    assert await tracks_of(farm, job.video_id) == {}
+    assert (await farm.video(job.video_id)).status is VideoStatus.READY
 
 
 @pytest.mark.complaint(25)
